@@ -1,0 +1,302 @@
+"""The GAN study: generator and discriminator with plain or coordinate convolutions, on two-object Sort-of-CLEVR.
+
+Liu et al. 2018 (arXiv 1807.03247), section 5. ``architecture: matched`` gives both arms the same topology;
+``paper`` gives each the network that was published for it; the discriminator always sees what the generator shows.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import lru_cache
+from typing import Any, Literal, Self, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from lightning_fabric import Fabric
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+from torch.nn.utils.parametrizations import spectral_norm
+
+from gan.discriminators import MatchedDiscriminator, PaperDiscriminator
+from gan.generators import MatchedGenerator, PaperCoordGenerator, PaperGenerator
+from gan.losses import Loss, discriminator_loss, generator_loss, gradient_penalty, penalised
+from sandbox import metrics
+from sandbox.blocks import Convolutions, CoordLayers, PaddingMode, keyed_generator, seed_parameters
+from sandbox.config import Config
+from sandbox.data.shapes import Separation, SortOfClevr
+from sandbox.training import Picture, Study, multiply_adds
+from sandbox.video import Law, draw_latents, latent_path, tile
+
+_CHUNK = 125  # images generated at a time outside training: bounds the memory, and fills the cores
+
+
+class GanConfig(Config):
+    """A GAN run. Defaults are the paper's where it states them; the YAML files say where they leave it, and why."""
+
+    architecture: Literal["matched", "paper"] = Field(
+        "matched", description="matched: one topology in both arms; paper: the two published networks"
+    )
+    coord_in: Literal["g", "d", "gd"] = Field("gd", description="which networks of the coord arm know coordinates")
+    coord_layers: CoordLayers = Field("all", description="which of their convolutions do (matched only)")
+    with_r: bool = Field(False, description="the radius as a third coordinate")
+    padding_mode: PaddingMode = Field("zeros", description="padding of every convolution (not of transposed ones)")
+    width: int = Field(16, ge=1, le=512, description="generator channels at 64x64 (matched only)")
+    d_width: int = Field(32, ge=1, le=512, description="discriminator channels at 32x32 (matched only)")
+    latent: int = Field(256, ge=1, le=4096, description="size of the latent vector")
+    latent_law: Law = Field("uniform", description="prior of the latents: normal, or uniform in (-1, 1)")
+    loss: Loss = Field("nonsaturating", description="hinge brings spectral norm, relativistic is R3GAN's")
+    gamma: float = Field(1.0, ge=0, le=1e4, description="weight of the gradient penalty, times a half")
+    penalty_every: int = Field(8, ge=1, le=1000, description="steps between two penalties, each weighted as many times")
+    g_steps: int = Field(1, ge=1, le=10, description="generator updates a step, beside one of the discriminator")
+    lr_g: float = Field(5e-4, gt=0, le=1, description="Adam learning rate of the generator")
+    lr_d: float = Field(1e-4, gt=0, le=1, description="Adam learning rate of the discriminator")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the mean gradient")
+    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the squared gradient")
+    decay: float = Field(0.0, ge=0, le=1, description="last share of the steps over which the rates fall to 0 (cosine)")
+    ema: float = Field(0.995, ge=0, lt=1, description="decay a step of the averaged generator, which makes the samples")
+    images: int = Field(50_000, ge=32, le=10**7, description="training images; image i is always the same")
+    separation: Separation = Field(
+        "clear", description="clear: objects never touch; paper: centres at least 20 px apart"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.batch > self.images:
+            raise ValueError(f"batch ({self.batch}) must not exceed images ({self.images})")
+        return self
+
+    def shrunk(self) -> Self:
+        """The recipe in seconds: thin networks, a penalty within the few steps."""
+        return super().shrunk().model_copy(update={"width": 2, "d_width": 2, "images": 64, "penalty_every": 2})
+
+
+@lru_cache(maxsize=1)
+def _centres(separation: Separation, images: int) -> np.ndarray[Any, Any]:
+    return SortOfClevr(separation=separation).factors(np.arange(images)).centres
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Its parameters gather no gradients: the generator's step needs none of the discriminator's."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
+
+
+def make_networks(config: GanConfig) -> tuple[nn.Module, nn.Module]:
+    """Generator and discriminator of a configuration, seeded alike in both arms wherever names and shapes agree."""
+    paper = config.architecture == "paper"
+    layers: CoordLayers = "first" if paper else config.coord_layers
+    g_convs, d_convs = (
+        Convolutions(config.coord and net in config.coord_in, layers, config.with_r, config.padding_mode)
+        for net in "gd"
+    )
+    generator: nn.Module
+    discriminator: nn.Module
+    if paper:
+        generator = (PaperCoordGenerator if g_convs.coord else PaperGenerator)(g_convs, config.latent)
+        discriminator = PaperDiscriminator(d_convs)
+    else:
+        generator = MatchedGenerator(g_convs, config.latent, config.width)
+        discriminator = MatchedDiscriminator(d_convs, config.d_width)
+    for name, network in (("generator", generator), ("discriminator", discriminator)):
+        seed_parameters(network, config.seed, name)
+    if config.loss == "hinge":
+        torch.manual_seed(config.seed)  # spectral norm starts its power iteration from torch's own stream
+        for layer in list(discriminator.modules()):
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                spectral_norm(layer)
+    return generator, discriminator
+
+
+class GanStudy(Study):
+    """Trains a generator against a discriminator and scores its moving average.
+
+    Modules: ``generator``, ``discriminator`` and ``ema``, the averaged generator that makes every picture and score.
+    """
+
+    config: GanConfig
+
+    def __init__(self, config: Config, fabric: Fabric) -> None:
+        self.config, self.fabric = cast(GanConfig, config), fabric
+        generator, discriminator = make_networks(self.config)
+        ema = deepcopy(generator).requires_grad_(False)
+        self.modules = {"generator": generator, "discriminator": discriminator, "ema": ema}
+        for module in self.modules.values():
+            fabric.to_device(module)
+            if fabric._precision.precision == "bf16-mixed":
+                module.to(memory_format=torch.channels_last)
+        # Compiled functions beside the modules, not in their place: torch.compile cannot differentiate twice, so
+        # penalties call the discriminator itself.
+        compiled = torch.compile if self.config.compile else (lambda module: module)
+        self.generator, self.discriminator, self.ema = (compiled(module) for module in self.modules.values())
+        betas = (self.config.beta1, self.config.beta2)
+        fused = fabric.device.type in ("cpu", "cuda")
+        self.optimisers = {
+            "generator": torch.optim.Adam(generator.parameters(), self.config.lr_g, betas, fused=fused),
+            "discriminator": torch.optim.Adam(discriminator.parameters(), self.config.lr_d, betas, fused=fused),
+        }
+        self.data = SortOfClevr(separation=self.config.separation)
+        self._bank: Tensor | None = None
+        self._order: tuple[int, Tensor] | None = None
+
+    # ---- training
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """One update of the discriminator, ``g_steps`` of the generator, one of the average."""
+        self._set_rates(step)
+        real = self._batch(step)  # (b, 3, 64, 64)
+        latents = self._latents(self.config.batch * self.config.g_steps, "train", step).split(self.config.batch)
+        fake = self._run(self.generator, latents[0])
+        losses = self._discriminator_step(step, real, fake.detach())
+        losses |= self._generator_step(real, fake)  # the generator has not moved: the same images serve both
+        for z in latents[1:]:
+            losses |= self._generator_step(real, self._run(self.generator, z))
+        self._average(step)
+        return losses
+
+    def _discriminator_step(self, step: int, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        config, due = self.config, step % self.config.penalty_every == 0
+        on_real, on_fake = (due and config.gamma > 0 and wanted for wanted in penalised(config.loss))
+        score = self.modules["discriminator"] if on_real or on_fake else self.discriminator
+        real, fake = real.detach().requires_grad_(on_real), fake.requires_grad_(on_fake)
+        real_scores, fake_scores = self._run(score, real), self._run(score, fake)
+        adversarial = discriminator_loss(config.loss, real_scores, fake_scores)
+        losses, total = {"loss/discriminator": adversarial.detach()}, adversarial
+        pairs = [(real, real_scores)] * on_real + [(fake, fake_scores)] * on_fake
+        if pairs:
+            penalty = torch.stack([gradient_penalty(images, scores) for images, scores in pairs]).sum()
+            total = total + config.gamma / 2 * config.penalty_every * penalty
+            losses["loss/penalty"] = penalty.detach()
+        return losses | {"grad/discriminator": self._update("discriminator", total)}
+
+    def _generator_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        loss = self.config.loss
+        with _frozen(self.modules["discriminator"]):
+            with torch.no_grad():
+                real_scores = self._run(self.discriminator, real) if loss == "relativistic" else None
+            adversarial = generator_loss(loss, real_scores, self._run(self.discriminator, fake))
+            norm = self._update("generator", adversarial)
+        return {"loss/generator": adversarial.detach(), "grad/generator": norm}
+
+    def _run(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        with self.fabric.autocast():
+            return network(x).float()
+
+    def _update(self, name: str, loss: Tensor) -> Tensor:
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        return get_total_norm([p.grad for p in self.modules[name].parameters() if p.grad is not None])
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        decay = min(self.config.ema, step / (step + 10))  # a young average must forget the start
+        ema, generator = self.modules["ema"], self.modules["generator"]
+        torch._foreach_lerp_(list(ema.parameters()), list(generator.parameters()), 1 - decay)
+        for averaged, current in zip(ema.buffers(), generator.buffers(), strict=True):
+            averaged.copy_(current)
+
+    def _set_rates(self, step: int) -> None:
+        config = self.config
+        left = (config.steps - step) / max(config.decay * config.steps, 1)  # 1 at the start of the decay, 0 at the end
+        factor = 0.5 - 0.5 * math.cos(math.pi * min(left, 1.0)) if config.decay else 1.0
+        for name, rate in (("generator", config.lr_g), ("discriminator", config.lr_d)):
+            for group in self.optimisers[name].param_groups:
+                group["lr"] = rate * factor
+
+    # ---- data
+
+    def _indices(self, step: int) -> Tensor:
+        """Images of a step: every epoch goes through all of them in an order of its own."""
+        count = self.config.images
+        positions = torch.arange((step - 1) * self.config.batch, step * self.config.batch)
+        parts = []
+        for epoch in positions.div(count, rounding_mode="floor").unique().tolist():
+            inside = positions[(positions >= epoch * count) & (positions < (epoch + 1) * count)]
+            parts.append(self._epoch(epoch)[inside % count])
+        return torch.cat(parts)
+
+    def _epoch(self, epoch: int) -> Tensor:
+        if self._order is None or self._order[0] != epoch:
+            generator = keyed_generator(self.config.seed, "order", epoch)
+            self._order = epoch, torch.randperm(self.config.images, generator=generator)
+        return self._order[1]
+
+    def _batch(self, step: int) -> Float[Tensor, "b 3 64 64"]:
+        indices = self._indices(step)
+        if self.fabric.device.type == "cpu":  # painting a batch is cheaper than keeping 600 MB of them
+            images = torch.from_numpy(self.data.render(indices.numpy()).images)
+        else:
+            if self._bank is None:
+                everything = self.data.render(np.arange(self.config.images)).images
+                self._bank = torch.from_numpy(everything).to(self.fabric.device)
+            images = self._bank[indices.to(self.fabric.device)]
+        return images.float() / 127.5 - 1
+
+    def _latents(self, count: int, *key: str | int) -> Float[Tensor, "count latent"]:
+        generator = keyed_generator(self.config.seed, *key)
+        z = draw_latents(self.config.latent_law, count, self.config.latent, generator)
+        return z.to(self.fabric.device)
+
+    # ---- pictures and scores
+
+    @torch.no_grad()
+    def generate(self, z: Float[Tensor, "n latent"]) -> UInt8[np.ndarray, "n 3 64 64"]:
+        """Images of latents by the averaged generator, uint8."""
+        self.modules["ema"].eval()
+        images = torch.cat([self._run(self.ema, part.to(self.fabric.device)) for part in z.split(_CHUNK)])
+        return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+    def preview(self) -> tuple[Picture, dict[str, float]]:
+        """An 8x8 grid of fixed latents, and the share of valid ones among 256."""
+        images = self.generate(self._latents(256, "preview"))
+        return tile(images[None, :64], (8, 8))[0], {"preview/valid": metrics.validity(images).valid}
+
+    def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
+        """Walks through latent space; see `sandbox.video.latent_path`."""
+        config = self.config
+        kind = cast(Literal["loop", "pair"], path)
+        z = latent_path(config.latent_law, config.latent, frames=frames, count=count, kind=kind, seed=seed)
+        images = self.generate(z.flatten(0, 1))
+        return images.reshape(frames, count, *images.shape[1:])
+
+    def evaluate(self) -> dict[str, float]:
+        """Validity, position divergence and coherence, and what real data score; see docs/metrics.md."""
+        config = self.config
+        centres = _centres(config.separation, config.images)
+        held_out = np.arange(config.images, config.images + 4 * metrics.LOCATED)
+        real = self.data.render(held_out).images
+        samples = self.generate(self._latents(metrics.LOCATED, "score", 0))
+        divergence = metrics.position_divergence(
+            lambda batch: samples if batch == 0 else self.generate(self._latents(metrics.LOCATED, "score", batch)),
+            centres,
+        )
+        paths = self.film(frames=60, count=64, path="pair", seed=config.seed).swapaxes(0, 1)
+        scores = {f"score/{k}": v for scored in (metrics.validity(samples), divergence, metrics.coherence(paths))
+                  for k, v in scored.scores().items()}  # fmt: skip
+        floor = metrics.position_divergence(lambda batch: real[batch * 1000 : (batch + 1) * 1000], centres)
+        return scores | {
+            "real/valid": metrics.validity(real[: metrics.LOCATED]).valid,
+            "real/position_divergence": floor.mean,
+        }
+
+    def costs(self) -> dict[str, Any]:
+        """Parameters and multiply-adds an image of each network."""
+        names = ("generator", "discriminator")
+        inputs = {"generator": self._latents(4, "costs"), "discriminator": self._batch(1)[:4]}
+        counted = {name: multiply_adds(deepcopy(self.modules[name]), inputs[name][:2]) for name in names}
+        return {
+            "parameters": {name: sum(p.numel() for p in self.modules[name].parameters()) for name in names},
+            "multiply_adds_per_image": counted,
+        }
+
+
+CONFIG = GanConfig
+STUDY = GanStudy

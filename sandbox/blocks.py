@@ -1,0 +1,131 @@
+"""The one switch every network is built with: plain or coordinate convolutions, and the blocks made of them.
+
+    convs = Convolutions(coord=True, layers="all")
+    convs.conv(3, 64, 3, first=True)     # CoordConv2d(3, 64, 3, padding=1); with coord=False an nn.Conv2d
+    seed_parameters(network, seed=0)     # both arms of a comparison start from the same content weights
+
+A network takes a `Convolutions` and asks it for every convolution, so that two arms differ in nothing else.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sandbox.coordconv import CoordConv2d, CoordConvTranspose2d, content_bound
+
+CoordLayers = Literal["first", "all"]
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+
+
+@dataclass(frozen=True)
+class Convolutions:
+    """Makes the convolutions of one network, all of one kind.
+
+    Attributes:
+        coord: coordinate convolutions instead of plain ones.
+        layers: which of them: only the one a network calls its ``first``, or ``all``.
+        with_r: the radius plane as a third coordinate.
+        padding_mode: how ``conv`` pads; transposed convolutions always pad zeros.
+    """
+
+    coord: bool = False
+    layers: CoordLayers = "all"
+    with_r: bool = False
+    padding_mode: PaddingMode = "zeros"
+
+    def _knows_position(self, first: bool) -> bool:
+        return self.coord and (first or self.layers == "all")
+
+    def conv(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, first: bool = False
+    ) -> nn.Conv2d:
+        """A convolution that keeps the image size, or divides it by ``stride`` (odd kernel sizes)."""
+        padding = kernel_size // 2
+        mode = self.padding_mode if padding else "zeros"
+        if self._knows_position(first):
+            return CoordConv2d(
+                in_channels, out_channels, kernel_size, stride, padding, padding_mode=mode, with_r=self.with_r
+            )
+        return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, padding_mode=mode)
+
+    def conv_transpose(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 2, *, first: bool = False
+    ) -> nn.ConvTranspose2d:
+        """A transposed convolution that multiplies the image size by ``stride`` (odd kernel sizes)."""
+        padding, extra = kernel_size // 2, stride - 1
+        if self._knows_position(first):
+            return CoordConvTranspose2d(
+                in_channels, out_channels, kernel_size, stride, padding, extra, with_r=self.with_r
+            )
+        return nn.ConvTranspose2d(in_channels, out_channels, kernel_size, stride, padding, extra)
+
+
+class UpBlock(nn.Module):
+    """Nearest upsampling by 2, 3x3 convolution, batch norm, leaky ReLU. ``(b, in, h, w) -> (b, out, 2h, 2w)``."""
+
+    def __init__(self, convs: Convolutions, in_channels: int, out_channels: int, *, first: bool = False) -> None:
+        super().__init__()
+        self.conv = convs.conv(in_channels, out_channels, 3, first=first)
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h2 w2"]:
+        """Doubles the image size."""
+        x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        return nn.functional.leaky_relu(self.norm(self.conv(x)), 0.2)
+
+
+class DownBlock(nn.Module):
+    """Convolution with stride 2, leaky ReLU. ``(b, in, h, w) -> (b, out, h/2, w/2)``."""
+
+    def __init__(
+        self, convs: Convolutions, in_channels: int, out_channels: int, kernel_size: int = 3, *, first: bool = False
+    ) -> None:
+        super().__init__()
+        self.conv = convs.conv(in_channels, out_channels, kernel_size, stride=2, first=first)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h2 w2"]:
+        """Halves the image size."""
+        return nn.functional.leaky_relu(self.conv(x), 0.2)
+
+
+def keyed_generator(seed: int, *key: str | int) -> torch.Generator:
+    """A CPU random stream that depends on the seed and the key alone, not on what was drawn before it."""
+    digest = hashlib.sha256(repr((seed, *key)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+
+
+def _uniform(shape: torch.Size, bound: float, generator: torch.Generator) -> Tensor:
+    return (2 * torch.rand(shape, generator=generator) - 1) * bound
+
+
+@torch.no_grad()
+def seed_parameters(module: nn.Module, seed: int, *key: str, gain: float = math.sqrt(2.0)) -> None:
+    """Draws every parameter anew from a stream keyed by (seed, its qualified name): seeding alone does not pair arms.
+
+    Convolution and linear weights are uniform with standard deviation ``gain / sqrt(fan-in)`` (He et al. 2015, arXiv
+    1502.01852, for the default gain), the fan-in counted without the coordinates; coordinate weights come from a second
+    stream with the same bound, so that a plain and a coordinate layer of one name share their content weights. Biases
+    start at zero; norm layers keep their ones and zeros.
+
+    Args:
+        module: the whole network, named alike in both arms.
+        seed: the run's seed.
+        key: what tells this network from others of the run.
+        gain: relative to a standard deviation of ``1 / sqrt(fan-in)``.
+    """
+    for name, layer in module.named_modules():
+        if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            continue
+        # torch's bound is 1 / sqrt(fan-in); a uniform law of that standard deviation reaches sqrt(3) further.
+        bound = gain * math.sqrt(3.0) * (1 / math.sqrt(layer.in_features) if isinstance(layer, nn.Linear)
+                                         else content_bound(layer))  # fmt: skip
+        parts = layer.split_weight() if isinstance(layer, CoordConv2d | CoordConvTranspose2d) else (layer.weight,)
+        for part, stream in zip(parts, ("content", "coordinates"), strict=False):
+            part.copy_(_uniform(part.shape, bound, keyed_generator(seed, *key, f"{name}.weight", stream)))
+        if layer.bias is not None:
+            layer.bias.zero_()

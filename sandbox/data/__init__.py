@@ -1,0 +1,1 @@
+"""Data sets, each a function of (seed, index)."""

@@ -1,0 +1,51 @@
+"""A finished run's networks and configuration, ready for a notebook."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from sandbox.checkpoints import newest_checkpoint
+from sandbox.config import Config
+from sandbox.errors import UserError
+from sandbox.run import Run, read_run
+from sandbox.training import Device, Study, build, resolve_device
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What `load` returns.
+
+    Attributes:
+        run: the run's folder and identity.
+        config: its configuration.
+        networks: by name, in evaluation mode; a GAN has ``generator``, ``discriminator`` and ``ema``.
+        study: the study around them: ``study.preview()``, ``study.film(...)``, ``study.evaluate()``.
+        step: training steps the weights have behind them.
+    """
+
+    run: Run
+    config: Config
+    networks: dict[str, nn.Module]
+    study: Study
+    step: int
+
+
+def load(run_folder: Path | str, device: Device = "auto") -> Loaded:
+    """Reads a run folder back: ``sandbox.load("runs/gan/sort_of_clevr/coord/seed-0").networks["ema"]``.
+
+    Args:
+        run_folder: a run's folder, complete or interrupted.
+        device: where the networks go.
+
+    Raises:
+        UserError: no run there, no whole checkpoint in it, or no such device.
+    """
+    run = read_run(run_folder)
+    checkpoint = newest_checkpoint(run.checkpoints)
+    if checkpoint is None:
+        raise UserError(f"{run.folder} has no checkpoint yet")
+    study = build(run, resolve_device(device))
+    checkpoint.restore(study.modules, study.optimisers)
+    networks = {name: module.eval() for name, module in study.modules.items()}
+    return Loaded(run, run.config, networks, study, checkpoint.step)

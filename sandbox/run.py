@@ -1,0 +1,213 @@
+"""A run's folder: who it is, what it was made with, how far it came, what it scored.
+
+    runs/<study>/<experiment>/[<task>/]<arm>/seed-<n>/
+      config.yaml         identity: study, experiment, arm, resolved precision, every field
+      environment.json    commit, versions, device
+      metrics.jsonl       the scalars of the curves, one line a point
+      checkpoints/        see checkpoints.py
+      samples/            grids and GIFs
+      result.json         scores and costs; there once the run is complete
+
+The name is deterministic, so the same command finds its run again.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+
+from sandbox.config import STUDIES, Config, differences, study_config, validated
+from sandbox.errors import UserError, nearest
+from sandbox.files import write_atomically, write_json
+
+State = Literal["new", "interrupted", "complete"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its folder and its identity.
+
+    Attributes:
+        folder: where it lies.
+        study: key of `sandbox.config.STUDIES`.
+        experiment: name of the experiment.
+        arm: name of the arm.
+        precision: the resolved one, ``bf16`` or ``32``.
+        config: every field.
+    """
+
+    folder: Path
+    study: str
+    experiment: str
+    arm: str
+    precision: str
+    config: Config
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        """The folder of its pictures."""
+        return self.folder / "samples"
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it this run and no other; the root folder and the device are no part of it."""
+        head = {"study": self.study, "experiment": self.experiment, "arm": self.arm, "precision": self.precision}
+        return {**head, "config": self.config.model_dump(mode="json")}
+
+    def state(self) -> State:
+        """Whether the folder holds nothing of the run yet, a part of it, or all."""
+        if not (self.folder / "config.yaml").exists():
+            return "new"
+        return "complete" if (self.folder / "result.json").exists() else "interrupted"
+
+    def result(self) -> dict[str, Any]:
+        """Scores and costs of a complete run.
+
+        Raises:
+            UserError: the run is not complete.
+        """
+        path = self.folder / "result.json"
+        if not path.exists():
+            raise UserError(f"{self.folder} has no result yet: run the same command again to complete it")
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return document
+
+    def open(self, *, overwrite: bool = False) -> State:
+        """Creates the folder, or checks that what stands there is this very run. Returns the state it was found in.
+
+        Raises:
+            UserError: the folder holds another configuration, or something that is no run.
+        """
+        state = self.state()
+        occupied = self.folder.exists() and any(not path.name.startswith(".") for path in self.folder.iterdir())
+        if state == "new" and occupied:
+            raise UserError(f"{self.folder} exists and holds no run: choose another --name or --root")
+        if state != "new" and overwrite:
+            self._clear()
+            state = "new"
+        if state != "new":
+            self._refuse_another(read_run(self.folder))
+        else:  # config.yaml first: a kill from here on leaves a run that the same command continues
+            write_atomically(self.folder / "config.yaml", yaml.safe_dump(self.identity(), sort_keys=False))
+        self.samples.mkdir(exist_ok=True)
+        if not (self.folder / "environment.json").exists():
+            write_json(self.folder / "environment.json", environment())
+        return state
+
+    def lock(self) -> FileLock:
+        """Held while the run is worked on.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(f"{self.folder} is in use by another process") from None
+        return lock
+
+    def _clear(self) -> None:
+        # The result goes first and config.yaml last: killed half-way, what is left is an interrupted run of ours.
+        order = {"result.json": 0, "config.yaml": 2}
+        for path in sorted(self.folder.iterdir(), key=lambda path: order.get(path.name, 1)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != ".lock":
+                path.unlink()
+
+    def _refuse_another(self, found: "Run") -> None:
+        ours, theirs = self.identity(), found.identity()
+        changed = differences(theirs.pop("config"), ours.pop("config")) + differences(theirs, ours)
+        if changed:
+            raise UserError(
+                f"{self.folder} holds a run of another configuration ({'; '.join(changed)}): "
+                "give this one a --name, or start it anew with --overwrite"
+            )
+
+
+def run_folder(root: Path, study: str, experiment: str, arm: str, seed: int, *, smoke: bool = False) -> Path:
+    """Where a run lies: ``root[/smoke]/study/experiment/arm/seed-n``."""
+    return (root / "smoke" if smoke else root) / study / experiment / arm / f"seed-{seed}"
+
+
+def read_run(folder: Path | str) -> Run:
+    """The run that lies in a folder.
+
+    Raises:
+        UserError: there is none, or its configuration cannot be read.
+    """
+    folder = Path(folder)
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{folder} is no run folder: it has no config.yaml{_nearest_run(folder)}")
+    try:
+        head = yaml.safe_load(path.read_text(encoding="utf-8"))
+        study, values = head["study"], head["config"]
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
+        raise UserError(f"{path} cannot be read as the configuration of a run") from None
+    if study not in STUDIES:
+        raise UserError(f"{path}: unknown study {study!r}{nearest(str(study), STUDIES)}")
+    config = validated(study_config(study), values, str(path))
+    return Run(folder, study, head["experiment"], head["arm"], head["precision"], config)
+
+
+def _nearest_run(folder: Path) -> str:
+    parents = [parent for parent in (folder, *folder.parents) if parent.is_dir()]
+    if not parents or parents[0] in (Path("."), Path("/")):
+        return ""
+    runs = [path.parent.as_posix() for path in sorted(parents[0].glob("**/config.yaml"))[:200]]
+    return nearest(folder.as_posix(), runs) or (f"; did you mean {runs[0]!r}?" if runs else "")
+
+
+def environment() -> dict[str, Any]:
+    """What the run is made with: commit, versions, processor and accelerator."""
+    packages = ("torch", "torchvision", "numpy", "lightning-fabric", "safetensors")
+    return {
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in packages},
+        "platform": platform.platform(),
+        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.processor(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        git = ["git", "-C", str(checkout)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}{' with changes' if dirty else ''}"
+
+
+def save_result(run: Run, scores: Mapping[str, float], costs: Mapping[str, Any]) -> None:
+    """Writes ``result.json``: from now on the run is complete."""
+    write_json(run.folder / "result.json", {"scores": dict(scores), **costs})

@@ -1,0 +1,309 @@
+"""The loop for torch studies: steps, progress, logging, checkpoints, resume, guards.
+
+    study = build(run, device)          # networks and optimisers of `<study>.study`
+    result = complete(run, study)       # train from the newest checkpoint on, score, render
+
+What a study owes the loop is the abstract class `Study`, four methods.
+"""
+
+import math
+import resource
+import signal
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from types import FrameType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from lightning_fabric import Fabric
+from PIL import Image
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from sandbox.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
+from sandbox.config import Config
+from sandbox.errors import RunError, UserError
+from sandbox.files import write_atomically
+from sandbox.run import Run, save_result
+from sandbox.tracking import Tracker
+from sandbox.video import encode_gif, frame_size, tile
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Picture = UInt8[np.ndarray, "h w 3"]
+
+
+class Study(ABC):
+    """A comparison's networks and how they learn. Step t must depend on the seed and t alone: a resumed run is exact.
+
+    Attributes:
+        config: the run's configuration.
+        fabric: device, precision, processes.
+        modules: what a checkpoint holds, by name.
+        optimisers: by name.
+    """
+
+    config: Config
+    fabric: Fabric
+    modules: Mapping[str, nn.Module]
+    optimisers: Mapping[str, Optimizer]
+
+    @abstractmethod
+    def step(self, step: int) -> dict[str, Tensor]:
+        """Trains one step; returns its losses and gradient norms by tag, each a scalar that must be finite."""
+
+    @abstractmethod
+    def preview(self) -> tuple[Picture, dict[str, float]]:
+        """A sample grid from latents that never change, and the cheap scores that make a learning curve."""
+
+    @abstractmethod
+    def evaluate(self) -> dict[str, float]:
+        """The scores of the trained networks, by tag. NaN where a score is undefined."""
+
+    @abstractmethod
+    def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
+        """``count`` walks through latent space of ``frames`` frames each; seeded, the same latents in both arms."""
+
+    @abstractmethod
+    def costs(self) -> dict[str, Any]:
+        """Parameters and multiply-adds of each network."""
+
+
+def resolve_device(device: Device) -> str:
+    """The accelerator that ``auto`` means here.
+
+    Raises:
+        UserError: the device asked for is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[device]:
+        raise UserError(f"device {device} is not available here: {', '.join(k for k, v in there.items() if v)}")
+    return device
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """``bf16`` or ``32``: what ``auto`` means on a device. Emulated bf16 would be slower than float32."""
+    if precision != "auto":
+        return precision
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+    capabilities = torch.cpu.get_capabilities()
+    has = device == "cpu" and any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bf16" if has else "32"
+
+
+def make_fabric(device: str, precision: str) -> Fabric:
+    """Fabric on one device, quiet about its choice of precision."""
+    import logging
+
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
+
+
+def build(run: Run, device: str) -> Study:
+    """The study of a run with fresh networks; imports ``<study>.study``."""
+    study: Study = import_module(f"{run.study}.study").STUDY(run.config, make_fabric(device, run.precision))
+    return study
+
+
+def multiply_adds(network: nn.Module, *inputs: Tensor) -> int:
+    """Multiply-adds of one forward pass, per image of the batch (torch's FLOP counter, halved)."""
+    counter = FlopCounterMode(display=False)
+    training = network.training
+    with counter, torch.no_grad():
+        network.eval()(*inputs)
+    network.train(training)
+    return int(counter.get_total_flops()) // 2 // len(inputs[0])
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM ask the loop to stop after the step in hand; a second one stops at once."""
+    requests: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if requests:
+            raise KeyboardInterrupt
+        requests.append(number)
+
+    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield requests
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+class Interrupted(Exception):
+    """The user asked to stop; everything so far is in a checkpoint."""
+
+
+class _Curve:
+    """The mean of each tag since the last point. Its sums travel in the checkpoint: no restart changes a point."""
+
+    def __init__(self, sums: Mapping[str, list[float]]) -> None:
+        self.sums = {tag: list(pair) for tag, pair in sums.items()}
+
+    def add(self, values: Mapping[str, float]) -> None:
+        for tag, value in values.items():
+            pair = self.sums.setdefault(tag, [0.0, 0.0])
+            pair[0] += value
+            pair[1] += 1
+
+    def point(self) -> dict[str, float]:
+        means = {tag: total / count for tag, (total, count) in self.sums.items()}
+        self.sums = {}
+        return means
+
+
+class _Guard:
+    """Stops a run whose losses or gradients are not finite, with what it takes to look into it."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.last: deque[tuple[int, dict[str, float]]] = deque(maxlen=5)
+
+    def check(self, step: int, values: dict[str, float]) -> None:
+        self.last.append((step, values))
+        bad = [tag for tag, value in values.items() if not math.isfinite(value)]
+        if bad:
+            saved = newest_checkpoint(self.run.checkpoints)
+            history = "; ".join(
+                f"step {at}: " + " ".join(f"{tag} {value:.4g}" for tag, value in row.items()) for at, row in self.last
+            )
+            raise RunError(
+                f"{', '.join(bad)} not finite at step {step}. Last losses: {history}. "
+                f"Last good checkpoint: {saved.path if saved else 'none'}"
+            )
+
+
+class Loop:
+    """Trains a study from where its run stands to its last step."""
+
+    def __init__(self, run: Run, study: Study, tracker: Tracker, found: Checkpoint | None) -> None:
+        counters = found.counters if found else {}
+        self.run, self.study, self.tracker = run, study, tracker
+        self.start = found.step if found else 0
+        self.seconds = float(counters.get("seconds", 0.0))
+        self.curve = _Curve(counters.get("curve", {}))
+        self.guard = _Guard(run)
+        self.pending: list[tuple[int, dict[str, Tensor]]] = []
+        # Reading a loss waits for the GPU; there, losses are read at the points of the curve.
+        self.read_every = 1 if study.fabric.device.type == "cpu" else run.config.log_every
+
+    def train(self) -> None:
+        """Runs the remaining steps.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM came; a checkpoint holds everything.
+            RunError: a loss or gradient is not finite.
+            OSError: the disk is full; the checkpoints that stood are untouched.
+        """
+        config, began = self.run.config, time.monotonic() - self.seconds
+        with _stop_requests() as stop, self._bar() as bar:
+            if self.start == 0:
+                self._preview(0)
+            for step in range(self.start + 1, config.steps + 1):
+                self.pending.append((step, self.study.step(step)))
+                due = step % config.checkpoint_every == 0 or step == config.steps or bool(stop)
+                if due or step % self.read_every == 0 or step % config.log_every == 0:
+                    self._read(bar)
+                if step % config.log_every == 0:
+                    self.tracker.scalars(self.curve.point(), step * config.batch)
+                if step % config.preview_every == 0 or step == config.steps:
+                    self._preview(step)
+                self.seconds = time.monotonic() - began
+                if due:
+                    self._save(step)
+                bar.update()
+                if stop and step < config.steps:
+                    raise Interrupted(f"stopped after step {step} of {config.steps}")
+
+    def _bar(self) -> "tqdm[Any]":
+        config = self.run.config
+        # A log file wants a line now and then, not ten a second.
+        pace = 0.2 if sys.stderr.isatty() else 30.0
+        label = f"{self.run.arm} seed {config.seed}"
+        return tqdm(total=config.steps, initial=self.start, desc=label, unit="step", mininterval=pace,
+                    dynamic_ncols=True)  # fmt: skip
+
+    def _read(self, bar: "tqdm[Any]") -> None:
+        tags = [list(losses) for _, losses in self.pending]
+        flat = torch.stack([value.detach().float() for _, losses in self.pending for value in losses.values()])
+        values = iter(flat.tolist())
+        for (step, _), names in zip(self.pending, tags, strict=True):
+            row = {tag: next(values) for tag in names}
+            self.guard.check(step, row)
+            self.curve.add(row)
+            bar.set_postfix({tag.split("/")[-1]: f"{row[tag]:.2f}" for tag in names if tag.startswith("loss/")},
+                            refresh=False)  # fmt: skip
+        self.pending.clear()
+
+    def _preview(self, step: int) -> None:
+        picture, scores = self.study.preview()
+        images = step * self.run.config.batch
+        Image.fromarray(picture).save(self.run.samples / f"step-{step:08d}.png")
+        self.tracker.picture("samples", picture, images)
+        if scores:
+            self.tracker.scalars(scores, images)
+
+    def _save(self, step: int) -> None:
+        counters = {"seconds": self.seconds, "curve": self.curve.sums, "mark": self.tracker.mark()}
+        save_checkpoint(self.run.checkpoints, step, self.study.modules, self.study.optimisers, counters)
+
+
+def complete(run: Run, study: Study, *, evaluate: bool = False) -> dict[str, Any]:
+    """Trains what is left of a run, scores it and renders its film. Returns what ``result.json`` then holds.
+
+    Args:
+        run: opened and locked.
+        study: its study, with fresh networks.
+        evaluate: the run is complete; its scores and pictures are made again.
+    """
+    found = newest_checkpoint(run.checkpoints)
+    if evaluate and (found is None or found.step < run.config.steps):
+        raise UserError(f"{run.folder} holds no finished training to evaluate")
+    if found is not None:
+        found.restore(study.modules, study.optimisers)
+    with Tracker(run.folder, found.counters["mark"] if found else {}) as tracker:
+        loop = Loop(run, study, tracker, found)
+        loop.train()
+        return _finish(run, study, tracker, loop.seconds)
+
+
+def _finish(run: Run, study: Study, tracker: Tracker, seconds: float) -> dict[str, Any]:
+    config, images = run.config, run.config.steps * run.config.batch
+    scores = study.evaluate()
+    film = tile(study.film(frames=120, count=16, path="loop", seed=0), (4, 4))
+    gif = encode_gif(film, fps=30)
+    write_atomically(run.samples / "interpolation.gif", gif)
+    tracker.gif("interpolation", gif, frame_size(film), images)
+    tracker.hparams({"arm": run.arm, **config.model_dump(mode="json")}, scores)
+    tracker.scalars(scores, images)
+    costs = {
+        "steps": config.steps,
+        "images": images,
+        "seconds": round(seconds, 3),
+        "steps_per_second": round(config.steps / max(seconds, 1e-9), 3),
+        "peak_memory_mb": _peak_memory_mb(study.fabric.device),
+        **study.costs(),
+    }
+    save_result(run, scores, costs)
+    return run.result()
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

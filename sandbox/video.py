@@ -1,0 +1,223 @@
+"""Latent paths and how they become a GIF or an MP4.
+
+    python -m sandbox.video runs/gan/sort_of_clevr/coord/seed-0 --frames 120 --grid 4x4 --format gif
+
+A path through Gaussian latents follows great circles (White 2016, arXiv 1609.04468): the straight line between two of
+them passes where the prior has no mass. A path through uniform latents is straight. Paths are seeded, so two runs walk
+the same one.
+"""
+
+import argparse
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from sandbox.blocks import keyed_generator
+from sandbox.errors import UserError
+
+Law = Literal["normal", "uniform"]
+PathKind = Literal["loop", "pair"]
+Frames = UInt8[np.ndarray, "t h w 3"]
+GIF_LIMIT = 5_000_000  # bytes
+ANCHORS = 4  # latents a loop passes through
+
+
+def draw_latents(law: Law, count: int, size: int, generator: torch.Generator) -> Float[Tensor, "count size"]:
+    """Latents of the prior: standard normal, or uniform in (-1, 1)."""
+    if law == "normal":
+        return torch.randn(count, size, generator=generator)
+    return 2 * torch.rand(count, size, generator=generator) - 1
+
+
+def between(
+    a: Float[Tensor, "*n size"], b: Float[Tensor, "*n size"], t: Float[Tensor, "*n 1"], law: Law
+) -> Float[Tensor, "*n size"]:
+    """The latent at ``t`` in 0..1 of the way from ``a`` to ``b``: spherical for normal latents, else straight."""
+    straight = torch.lerp(a, b, t)
+    if law == "uniform":
+        return straight
+    lengths = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
+    cosine = (a * b).sum(-1, keepdim=True) / (lengths[0] * lengths[1]).clamp_min(1e-12)
+    angle = torch.arccos(cosine.clamp(-1, 1))
+    arc = torch.sin(angle)
+    around = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / arc.clamp_min(1e-12)
+    # Parallel latents have no circle between them, opposite ones every circle.
+    return torch.where(arc < 1e-4, straight, around)
+
+
+def latent_path(
+    law: Law, size: int, *, frames: int, count: int, kind: PathKind, seed: int
+) -> Float[Tensor, "t n size"]:
+    """``count`` walks of ``frames`` latents each, a function of its arguments alone.
+
+    Args:
+        law: the prior.
+        size: of a latent.
+        frames: at least 2. A loop's last frame is one step short of its first, so that it repeats without a stop.
+        count: walks, each through latents of its own.
+        kind: ``loop``: closed, through `ANCHORS` latents; ``pair``: from one latent to another.
+        seed: of the latents.
+
+    Returns:
+        ``(frames, count, size)``.
+
+    Raises:
+        ValueError: fewer than 2 frames or no walk.
+    """
+    if frames < 2 or count < 1:
+        raise ValueError(f"a path needs at least 2 frames and 1 walk, not {frames} and {count}")
+    stops = ANCHORS if kind == "loop" else 2
+    anchors = draw_latents(law, count * stops, size, keyed_generator(seed, "path", kind)).view(count, stops, size)
+    position = torch.arange(frames) * (stops / frames) if kind == "loop" else torch.linspace(0, 1, frames)
+    start = position.floor().long().clamp_max(stops - 1 if kind == "loop" else stops - 2)
+    t = (position - start)[:, None, None].expand(frames, count, 1)
+    walks = anchors.transpose(0, 1)  # (stops, n, size)
+    return between(walks[start], walks[(start + 1) % stops], t, law)
+
+
+def tile(images: UInt8[np.ndarray, "t n 3 h w"], grid: tuple[int, int], gap: int = 2) -> Frames:
+    """Lays the ``n`` images of each frame out in rows and columns, grey lines between them.
+
+    Raises:
+        ValueError: ``n`` does not fill the grid.
+    """
+    t, n, _, h, w = images.shape
+    rows, columns = grid
+    if n != rows * columns:
+        raise ValueError(f"{n} images do not fill a grid of {rows}x{columns}")
+    canvas = np.full((t, rows * (h + gap) + gap, columns * (w + gap) + gap, 3), 200, np.uint8)
+    for k in range(n):
+        y, x = gap + k // columns * (h + gap), gap + k % columns * (w + gap)
+        canvas[:, y : y + h, x : x + w] = images[:, k].transpose(0, 2, 3, 1)
+    return canvas
+
+
+def side_by_side(films: Mapping[str, Frames], gap: int = 12, title: int = 26) -> Frames:
+    """Several films of the same size and length next to each other, each under its label.
+
+    Raises:
+        ValueError: the films differ in size or length, or there is none.
+    """
+    shapes = {film.shape for film in films.values()}
+    if len(shapes) != 1:
+        raise ValueError(f"films to lay side by side must have one shape, not {sorted(shapes)}")
+    t, h, w, _ = shapes.pop()
+    width = len(films) * (w + gap) + gap
+    canvas = np.full((t, h + title + gap, width, 3), 255, np.uint8)
+    labels = Image.new("RGB", (width, title), "white")
+    for k, (label, film) in enumerate(films.items()):
+        x = gap + k * (w + gap)
+        canvas[:, title : title + h, x : x + w] = film
+        ImageDraw.Draw(labels).text((x + w // 2, title // 2), label, "black", ImageFont.load_default(14), "mm")
+    canvas[:, :title] = np.asarray(labels)
+    return canvas
+
+
+def _palette(film: Frames, colours: int) -> Image.Image:
+    # One palette for the whole film, from frames spread over it: a palette a frame flickers.
+    sample = film[np.linspace(0, len(film) - 1, min(len(film), 16)).astype(int)]
+    return Image.fromarray(sample.reshape(-1, *film.shape[2:])).quantize(colours, method=Image.Quantize.MEDIANCUT)
+
+
+def _gif(film: Frames, fps: float, colours: int) -> bytes:
+    palette = _palette(film, colours)
+    frames = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in film]
+    content = io.BytesIO()
+    # A GIF counts in hundredths of a second, and browsers slow anything under two of them down to ten.
+    delay = max(20, round(100 / fps) * 10)
+    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:], duration=delay, loop=0, optimize=False)
+    return content.getvalue()
+
+
+def encode_gif(film: Frames, fps: float = 30, limit: int = GIF_LIMIT) -> bytes:
+    """A looping GIF with one palette for all frames. Too large for ``limit`` bytes, it loses colours, then frames.
+
+    Raises:
+        ValueError: even 16 colours and a handful of frames do not fit.
+    """
+    while len(film) > 1:
+        for colours in (256, 64, 16):
+            content = _gif(film, fps, colours)
+            if len(content) <= limit:
+                return content
+        film, fps = film[::2], fps / 2
+    raise ValueError(f"the film does not fit into {limit} bytes")
+
+
+def frame_size(film: Frames) -> tuple[int, int]:
+    """Height and width in pixels."""
+    return film.shape[1], film.shape[2]
+
+
+def encode_mp4(film: Frames, fps: int = 30) -> bytes:
+    """An H.264 MP4 that every browser plays."""
+    import av
+
+    height, width = (size + size % 2 for size in frame_size(film))  # H.264's colour planes have half the pixels
+    padded = np.pad(film, ((0, 0), (0, height - film.shape[1]), (0, width - film.shape[2]), (0, 0)), mode="edge")
+    content = io.BytesIO()
+    with av.open(content, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for frame in padded:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode(None))
+    return content.getvalue()
+
+
+def _grid(text: str) -> tuple[int, int]:
+    rows, _, columns = text.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and 1 <= int(rows) <= 16 and 1 <= int(columns) <= 16):
+        raise UserError(f"--grid is {text!r}: rows x columns, each 1 to 16, such as 4x4")
+    return int(rows), int(columns)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    from sandbox.doors import Parser, whole_number
+
+    parser = Parser("python -m sandbox.video", "Renders latent paths of a trained run as a GIF or an MP4.")
+    parser.add_argument("run", type=Path, help="run folder, such as runs/gan/sort_of_clevr/coord/seed-0")
+    parser.add_argument("--frames", type=whole_number(2, 2000), default=120, help="length of the film (default: 120)")
+    parser.add_argument("--grid", default="4x4", help="rows x columns of paths (default: 4x4)")
+    parser.add_argument("--format", choices=("gif", "mp4"), default="gif", help="default: gif, under 5 MB")
+    parser.add_argument("--fps", type=whole_number(1, 60), default=30, help="frames a second (default: 30)")
+    parser.add_argument("--path", choices=("loop", "pair"), default="loop", help="closed loop, or from one to another")
+    parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0, help="of the path (default: 0)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    parser.add_argument(
+        "--output", type=Path, help="file to write (default: samples/<path>-<seed>.<format> of the run)"
+    )
+    return parser.parse(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """``python -m sandbox.video RUN``."""
+    from sandbox.files import write_atomically
+    from sandbox.loading import load
+
+    options = _parse(arguments)
+    rows, columns = _grid(options.grid)
+    loaded = load(options.run, options.device)
+    images = loaded.study.film(frames=options.frames, count=rows * columns, path=options.path, seed=options.seed)
+    film = tile(images, (rows, columns))
+    content = encode_gif(film, options.fps) if options.format == "gif" else encode_mp4(film, options.fps)
+    output = options.output or loaded.run.samples / f"{options.path}-{options.seed}.{options.format}"
+    if not output.parent.is_dir():
+        raise UserError(f"--output: there is no folder {output.parent}")
+    write_atomically(output, content)
+    print(f"{output}: {len(film)} frames, {len(content) / 1e6:.2f} MB", file=sys.stdout)
+
+
+if __name__ == "__main__":
+    from sandbox.doors import guarded
+
+    guarded(main)
