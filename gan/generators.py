@@ -17,7 +17,7 @@ Images = Float[Tensor, "b 3 s s"]
 
 
 class MatchedGenerator(nn.Module):
-    """Dense 4x4 stem, then upsampling blocks to 64x64, then tanh. ``(b, latent) -> (b, 3, 64, 64)`` in (-1, 1).
+    """Dense layers to 4x4, then upsampling blocks to 64x64, then tanh. ``(b, latent) -> (b, 3, 64, 64)`` in (-1, 1).
 
     Args:
         convs: plain or coordinate convolutions; the first upsampling block holds the ``first`` one.
@@ -28,7 +28,12 @@ class MatchedGenerator(nn.Module):
     def __init__(self, convs: Convolutions, latent: int, width: int) -> None:
         super().__init__()
         channels = [8 * width, 8 * width, 4 * width, 2 * width, width]  # at 4, 8, 16, 32, 64 pixels
-        self.stem = nn.Linear(latent, channels[0] * 16)
+        # Where one object goes depends on where the other is: two dense layers decide before anything has a place.
+        hidden = 16 * width
+        self.mapping = nn.Sequential(
+            nn.Linear(latent, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, hidden), nn.LeakyReLU(0.2)
+        )
+        self.stem = nn.Linear(hidden, channels[0] * 16)
         self.stem_norm = nn.BatchNorm2d(channels[0])
         self.blocks = nn.Sequential(
             *(UpBlock(convs, a, b, first=i == 0) for i, (a, b) in enumerate(pairwise(channels)))
@@ -37,7 +42,7 @@ class MatchedGenerator(nn.Module):
 
     def forward(self, z: Float[Tensor, "b latent"]) -> Images:
         """Images of latents."""
-        x = self.stem(z).unflatten(1, (-1, 4, 4))  # (b, 8w, 4, 4)
+        x = self.stem(self.mapping(z)).unflatten(1, (-1, 4, 4))  # (b, 8w, 4, 4)
         x = nn.functional.leaky_relu(self.stem_norm(x), 0.2)
         return torch.tanh(self.to_rgb(self.blocks(x)))
 

@@ -163,9 +163,8 @@ class GanStudy(Study):
     def _discriminator_step(self, step: int, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         config, due = self.config, step % self.config.penalty_every == 0
         on_real, on_fake = (due and config.gamma > 0 and wanted for wanted in penalised(config.loss))
-        score = self.modules["discriminator"] if on_real or on_fake else self.discriminator
         real, fake = real.detach().requires_grad_(on_real), fake.requires_grad_(on_fake)
-        real_scores, fake_scores = self._run(score, real), self._run(score, fake)
+        real_scores, fake_scores = self._scores(real, fake, penalised=on_real or on_fake)
         adversarial = discriminator_loss(config.loss, real_scores, fake_scores)
         losses, total = {"loss/discriminator": adversarial.detach()}, adversarial
         pairs = [(real, real_scores)] * on_real + [(fake, fake_scores)] * on_fake
@@ -174,6 +173,15 @@ class GanStudy(Study):
             total = total + config.gamma / 2 * config.penalty_every * penalty
             losses["loss/penalty"] = penalty.detach()
         return losses | {"grad/discriminator": self._update("discriminator", total)}
+
+    def _scores(self, real: Tensor, fake: Tensor, *, penalised: bool) -> tuple[Tensor, Tensor]:
+        if penalised:
+            network = self.modules["discriminator"]
+            return self._run(network, real), self._run(network, fake)
+        if self.config.architecture == "paper":  # batch norm: real and generated images must not share statistics
+            return self._run(self.discriminator, real), self._run(self.discriminator, fake)
+        real_scores, fake_scores = self._run(self.discriminator, torch.cat([real, fake])).chunk(2)
+        return real_scores, fake_scores
 
     def _generator_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         loss = self.config.loss

@@ -65,6 +65,41 @@ class Convolutions:
         return nn.ConvTranspose2d(in_channels, out_channels, kernel_size, stride, padding, extra)
 
 
+# A nearest-upsampled image has each pixel twice: of three taps along an axis, two always meet the same one.
+_TAPS = ((1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (0.0, 1.0, 1.0), (0.0, 0.0, 1.0))
+_LOW_PADDING = {"circular": "circular", "replicate": "replicate", "reflect": "replicate"}
+_FOLD_FROM = 64  # pixels: on a smaller image preparing the weight costs more than it saves
+
+
+def upsampled_conv(
+    conv: nn.Conv2d, x: Float[Tensor, "b c h w"]
+) -> Float[Tensor, "b o h2 w2"]:
+    """A 3x3 convolution of the image upsampled by 2 (nearest), without upsampling it: ``(b, in, h, w) -> (b, out, 2h, 2w)``.
+
+    Equal to ``conv(interpolate(x, scale_factor=2))`` to rounding, for plain and coordinate convolutions and every padding
+    mode, with 16 multiply-adds instead of 36 for each pixel of ``x``: it is a transposed convolution of stride 2 whose
+    4x4 kernel holds sums of the 3x3 kernel's taps. The coordinates are those of the upsampled image.
+
+    Raises:
+        ValueError: the convolution is not 3x3 with stride 1, padding 1 and one group.
+    """
+    if (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups) != ((3, 3), (1, 1), (1, 1), (1, 1), 1):
+        raise ValueError(f"a 3x3 convolution with stride 1, padding 1 and one group is needed, not {conv}")
+    if x.shape[-2] * x.shape[-1] < _FOLD_FROM:
+        upsampled: Tensor = conv(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return upsampled
+    knows = isinstance(conv, CoordConv2d)
+    weight = conv.split_weight()[0] if knows else conv.weight
+    taps = torch.tensor(_TAPS, dtype=weight.dtype, device=weight.device)
+    with torch.autocast(x.device.type, enabled=False):
+        kernel = (taps @ weight.flip(2, 3) @ taps.T).transpose(0, 1)  # (in, out, 4, 4)
+    padding = 1
+    if conv.padding_mode != "zeros":
+        x, padding = nn.functional.pad(x, (1, 1, 1, 1), mode=_LOW_PADDING[conv.padding_mode]), 3
+    out = nn.functional.conv_transpose2d(x, kernel, None if knows else conv.bias, stride=2, padding=padding)
+    return out.add_(conv.position_map(out).to(out.dtype)) if knows else out
+
+
 class UpBlock(nn.Module):
     """Nearest upsampling by 2, 3x3 convolution, batch norm, leaky ReLU. ``(b, in, h, w) -> (b, out, 2h, 2w)``."""
 
@@ -75,8 +110,7 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h2 w2"]:
         """Doubles the image size."""
-        x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
-        return nn.functional.leaky_relu(self.norm(self.conv(x)), 0.2)
+        return nn.functional.leaky_relu(self.norm(upsampled_conv(self.conv, x)), 0.2)
 
 
 class DownBlock(nn.Module):

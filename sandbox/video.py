@@ -9,11 +9,10 @@ the same one.
 
 import argparse
 import io
-import sys
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -23,10 +22,16 @@ from torch import Tensor
 
 from sandbox.blocks import keyed_generator
 from sandbox.errors import UserError
+from sandbox.files import write_atomically
+
+if TYPE_CHECKING:
+    from sandbox.run import Run
+    from sandbox.training import Device
 
 Law = Literal["normal", "uniform"]
 PathKind = Literal["loop", "pair"]
 Frames = UInt8[np.ndarray, "t h w 3"]
+Sheet = UInt8[np.ndarray, "t height width 3"]  # larger than what it is made of
 GIF_LIMIT = 5_000_000  # bytes
 ANCHORS = 4  # latents a loop passes through
 
@@ -84,7 +89,7 @@ def latent_path(
     return between(walks[start], walks[(start + 1) % stops], t, law)
 
 
-def tile(images: UInt8[np.ndarray, "t n 3 h w"], grid: tuple[int, int], gap: int = 2) -> Frames:
+def tile(images: UInt8[np.ndarray, "t n 3 h w"], grid: tuple[int, int], gap: int = 2) -> Sheet:
     """Lays the ``n`` images of each frame out in rows and columns, grey lines between them.
 
     Raises:
@@ -101,7 +106,7 @@ def tile(images: UInt8[np.ndarray, "t n 3 h w"], grid: tuple[int, int], gap: int
     return canvas
 
 
-def side_by_side(films: Mapping[str, Frames], gap: int = 12, title: int = 26) -> Frames:
+def side_by_side(films: Mapping[str, Frames], gap: int = 12, title: int = 26) -> Sheet:
     """Several films of the same size and length next to each other, each under its label.
 
     Raises:
@@ -128,28 +133,30 @@ def _palette(film: Frames, colours: int) -> Image.Image:
     return Image.fromarray(sample.reshape(-1, *film.shape[2:])).quantize(colours, method=Image.Quantize.MEDIANCUT)
 
 
-def _gif(film: Frames, fps: float, colours: int) -> bytes:
+def _gif(film: Frames, milliseconds: int, colours: int) -> bytes:
     palette = _palette(film, colours)
     frames = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in film]
     content = io.BytesIO()
-    # A GIF counts in hundredths of a second, and browsers slow anything under two of them down to ten.
-    delay = max(20, round(100 / fps) * 10)
-    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:], duration=delay, loop=0, optimize=False)
+    frames[0].save(
+        content, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, optimize=False
+    )
     return content.getvalue()
 
 
-def encode_gif(film: Frames, fps: float = 30, limit: int = GIF_LIMIT) -> bytes:
+def encode_gif(film: Frames, fps: int = 30, limit: int = GIF_LIMIT) -> bytes:
     """A looping GIF with one palette for all frames. Too large for ``limit`` bytes, it loses colours, then frames.
 
     Raises:
         ValueError: even 16 colours and a handful of frames do not fit.
     """
+    # A GIF counts in hundredths of a second, and browsers slow anything under two of them down to ten.
+    delay = max(20, round(100 / fps) * 10)
     while len(film) > 1:
         for colours in (256, 64, 16):
-            content = _gif(film, fps, colours)
+            content = _gif(film, delay, colours)
             if len(content) <= limit:
                 return content
-        film, fps = film[::2], fps / 2
+        film, delay = film[::2], 2 * delay
     raise ValueError(f"the film does not fit into {limit} bytes")
 
 
@@ -174,6 +181,42 @@ def encode_mp4(film: Frames, fps: int = 30) -> bytes:
     return content.getvalue()
 
 
+def film_of_runs(
+    runs: Sequence[Path | str],
+    *,
+    frames: int = 120,
+    grid: tuple[int, int] = (4, 4),
+    path: PathKind = "loop",
+    seed: int = 0,
+    device: "Device" = "auto",
+) -> Frames:
+    """The film of one run; of several, side by side on the same path, labelled with arm and share of valid images.
+
+    Raises:
+        UserError: a folder holds no run, or the runs' pictures differ in size.
+    """
+    from sandbox.loading import load
+
+    films: dict[str, Frames] = {}
+    for folder in runs:
+        loaded = load(folder, device)
+        images = loaded.study.film(frames=frames, count=grid[0] * grid[1], path=path, seed=seed)
+        label = _label(loaded.run)
+        films[label if label not in films else f"{label} ({loaded.run.folder})"] = tile(images, grid)
+    if len(films) == 1:
+        return next(iter(films.values()))
+    try:
+        return side_by_side(films)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _label(run: "Run") -> str:
+    label = f"{run.arm}, seed {run.config.seed}"
+    valid = run.result()["scores"].get("score/valid") if run.state() == "complete" else None
+    return label if valid is None else f"{label}: {100 * valid:.0f} % valid"
+
+
 def _grid(text: str) -> tuple[int, int]:
     rows, _, columns = text.partition("x")
     if not (rows.isdecimal() and columns.isdecimal() and 1 <= int(rows) <= 16 and 1 <= int(columns) <= 16):
@@ -184,37 +227,36 @@ def _grid(text: str) -> tuple[int, int]:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     from sandbox.doors import Parser, whole_number
 
-    parser = Parser("python -m sandbox.video", "Renders latent paths of a trained run as a GIF or an MP4.")
-    parser.add_argument("run", type=Path, help="run folder, such as runs/gan/sort_of_clevr/coord/seed-0")
+    parser = Parser("python -m sandbox.video", "Renders latent paths of trained runs; of several, side by side.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder: runs/gan/sort_of_clevr/coord/seed-0")
     parser.add_argument("--frames", type=whole_number(2, 2000), default=120, help="length of the film (default: 120)")
     parser.add_argument("--grid", default="4x4", help="rows x columns of paths (default: 4x4)")
     parser.add_argument("--format", choices=("gif", "mp4"), default="gif", help="default: gif, under 5 MB")
     parser.add_argument("--fps", type=whole_number(1, 60), default=30, help="frames a second (default: 30)")
     parser.add_argument("--path", choices=("loop", "pair"), default="loop", help="closed loop, or from one to another")
     parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0, help="of the path (default: 0)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
-    parser.add_argument(
-        "--output", type=Path, help="file to write (default: samples/<path>-<seed>.<format> of the run)"
-    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
+    parser.add_argument("--output", type=Path, help="file (default: samples/<path>-<seed>.<format> of the first run)")
     return parser.parse(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """``python -m sandbox.video RUN``."""
-    from sandbox.files import write_atomically
-    from sandbox.loading import load
-
+    """``python -m sandbox.video RUN [RUN ...]``."""
     options = _parse(arguments)
-    rows, columns = _grid(options.grid)
-    loaded = load(options.run, options.device)
-    images = loaded.study.film(frames=options.frames, count=rows * columns, path=options.path, seed=options.seed)
-    film = tile(images, (rows, columns))
-    content = encode_gif(film, options.fps) if options.format == "gif" else encode_mp4(film, options.fps)
-    output = options.output or loaded.run.samples / f"{options.path}-{options.seed}.{options.format}"
-    if not output.parent.is_dir():
+    output = options.output or Path(options.runs[0], "samples", f"{options.path}-{options.seed}.{options.format}")
+    if not output.parent.is_dir() and options.output:
         raise UserError(f"--output: there is no folder {output.parent}")
+    film = film_of_runs(
+        options.runs,
+        frames=options.frames,
+        grid=_grid(options.grid),
+        path=options.path,
+        seed=options.seed,
+        device=options.device,
+    )
+    content = encode_gif(film, options.fps) if options.format == "gif" else encode_mp4(film, options.fps)
     write_atomically(output, content)
-    print(f"{output}: {len(film)} frames, {len(content) / 1e6:.2f} MB", file=sys.stdout)
+    print(f"{output}: {len(film)} frames of {film.shape[2]}x{film.shape[1]}, {len(content) / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""The published sizes, and one topology in both arms."""
+
+import pytest
+import torch
+
+from gan.discriminators import MatchedDiscriminator, PaperDiscriminator
+from gan.generators import MatchedGenerator, PaperCoordGenerator, PaperGenerator
+from gan.study import GanConfig, make_networks
+from sandbox.blocks import Convolutions
+from sandbox.coordconv import CoordConv2d, CoordConvTranspose2d
+from sandbox.training import multiply_adds
+
+PLAIN, FIRST = Convolutions(), Convolutions(True, "first")
+
+
+def _parameters(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_the_paper_networks_have_the_published_sizes() -> None:
+    plain, coord = PaperGenerator(PLAIN, 256), PaperCoordGenerator(FIRST, 256)
+    assert _parameters(plain) / 1e6 == pytest.approx(6.4, abs=0.05)
+    assert _parameters(coord) / 1e6 == pytest.approx(0.44, abs=0.005)
+    z = torch.zeros(2, 256)
+    assert multiply_adds(coord, z) / multiply_adds(plain, z) == pytest.approx(11, abs=0.7)
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [PaperGenerator(PLAIN, 8), PaperCoordGenerator(FIRST, 8), MatchedGenerator(PLAIN, 8, 2)],
+    ids=lambda network: type(network).__name__,
+)
+def test_generators_make_images_in_range(generator: torch.nn.Module) -> None:
+    images = generator(3 * torch.randn(3, 8))
+    assert images.shape == (3, 3, 64, 64)
+    assert images.abs().max() <= 1
+
+
+@pytest.mark.parametrize("discriminator", [PaperDiscriminator(FIRST), MatchedDiscriminator(PLAIN, 2)])
+def test_discriminators_give_a_score_an_image(discriminator: torch.nn.Module) -> None:
+    assert discriminator(torch.zeros(3, 3, 64, 64)).shape == (3,)
+
+
+def _coordinate_layers(network: torch.nn.Module) -> int:
+    return sum(isinstance(layer, CoordConv2d | CoordConvTranspose2d) for layer in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("fields", "in_g", "in_d"),
+    [
+        ({"coord": False}, 0, 0),
+        ({"coord": True}, 5, 4),
+        ({"coord": True, "coord_in": "g"}, 5, 0),
+        ({"coord": True, "coord_in": "d"}, 0, 4),
+        ({"coord": True, "coord_layers": "first"}, 1, 1),
+        ({"coord": True, "architecture": "paper"}, 1, 1),
+        ({"coord": False, "architecture": "paper"}, 0, 0),
+    ],
+)
+def test_coordinates_are_where_the_configuration_puts_them(fields: dict[str, object], in_g: int, in_d: int) -> None:
+    generator, discriminator = make_networks(GanConfig.model_validate({"width": 2, "d_width": 2, **fields}))
+    assert (_coordinate_layers(generator), _coordinate_layers(discriminator)) == (in_g, in_d)
+
+
+def test_matched_arms_with_zero_coordinate_weights_are_one_network() -> None:
+    arms = [make_networks(GanConfig(coord=coord, width=2, d_width=2, seed=5)) for coord in (False, True)]
+    for network in arms[1]:
+        for layer in network.modules():
+            if isinstance(layer, CoordConv2d):
+                torch.nn.init.zeros_(layer.split_weight()[1])
+    z, images = torch.randn(4, 256), torch.randn(4, 3, 64, 64)
+    torch.testing.assert_close(arms[1][0](z), arms[0][0](z), atol=1e-5, rtol=0)
+    torch.testing.assert_close(arms[1][1](images), arms[0][1](images), atol=1e-5, rtol=1e-5)

@@ -1,0 +1,139 @@
+"""Latent paths with known end points, and films that survive being written and read back."""
+
+import io
+import math
+
+import av
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sandbox.blocks import keyed_generator
+from sandbox.video import (
+    ANCHORS,
+    between,
+    draw_latents,
+    encode_gif,
+    encode_mp4,
+    latent_path,
+    side_by_side,
+    tile,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 99), frames=st.integers(2, 40), count=st.integers(1, 4), law=st.sampled_from(["normal", "uniform"]))
+def test_a_pair_path_goes_from_one_latent_to_another(seed: int, frames: int, count: int, law: str) -> None:
+    path = latent_path(law, 8, frames=frames, count=count, kind="pair", seed=seed)  # type: ignore[arg-type]
+    ends = draw_latents(law, count * 2, 8, keyed_generator(seed, "path", "pair")).view(count, 2, 8)  # type: ignore[arg-type]
+    torch.testing.assert_close(path[0], ends[:, 0])
+    torch.testing.assert_close(path[-1], ends[:, 1])
+
+
+@pytest.mark.parametrize("law", ["normal", "uniform"])
+def test_a_loop_is_closed_and_steady(law: str) -> None:
+    path = latent_path(law, 16, frames=20 * ANCHORS, count=2, kind="loop", seed=3)  # type: ignore[arg-type]
+    steps = (path.roll(-1, 0) - path).norm(dim=-1)  # (t, 2), the last one closes the loop
+    assert steps.max() < 3 * steps.min()
+    torch.testing.assert_close(path, latent_path(law, 16, frames=80, count=2, kind="loop", seed=3))  # type: ignore[arg-type]
+    assert not torch.equal(path, latent_path(law, 16, frames=80, count=2, kind="loop", seed=4))  # type: ignore[arg-type]
+
+
+def test_the_spherical_way_keeps_the_length_and_halves_the_angle() -> None:
+    a, b = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]])
+    middle = between(a, b, torch.tensor([[0.5]]), "normal")
+    torch.testing.assert_close(middle, torch.tensor([[math.sqrt(2), math.sqrt(2)]]))
+    torch.testing.assert_close(between(a, b, torch.tensor([[0.5]]), "uniform"), torch.tensor([[1.0, 1.0]]))
+
+
+@pytest.mark.parametrize("b", [[1.0, 0.0], [-1.0, 0.0]])
+def test_parallel_and_opposite_latents_give_finite_paths(b: list[float]) -> None:
+    t = torch.linspace(0, 1, 5)[:, None]
+    path = between(torch.tensor([[1.0, 0.0]]).expand(5, 2), torch.tensor([b]).expand(5, 2), t, "normal")
+    assert torch.isfinite(path).all()
+
+
+@pytest.mark.parametrize(("frames", "count"), [(1, 1), (2, 0)])
+def test_paths_need_two_frames_and_a_walk(frames: int, count: int) -> None:
+    with pytest.raises(ValueError, match="at least 2 frames"):
+        latent_path("normal", 4, frames=frames, count=count, kind="loop", seed=0)
+
+
+def _film(frames: int = 12, size: int = 40, noise: bool = False) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    film = np.full((frames, size, size, 3), 255, np.uint8)
+    for t in range(frames):
+        film[t, 10:20, t : t + 10] = (255, 0, 0)
+        film[t, 25:35, 20 - t : 30 - t] = (0, 0, 255)
+    return rng.integers(0, 256, film.shape, dtype=np.uint8) if noise else film
+
+
+def _read(content: bytes) -> np.ndarray:
+    gif = Image.open(io.BytesIO(content))
+    frames = []
+    for t in range(getattr(gif, "n_frames", 1)):
+        gif.seek(t)
+        frames.append(np.asarray(gif.convert("RGB")))
+    return np.stack(frames)
+
+
+def test_a_gif_has_every_frame_in_its_colours_at_its_pace_and_repeats() -> None:
+    film = _film()
+    content = encode_gif(film, fps=25)
+    np.testing.assert_array_equal(_read(content), film)
+    gif = Image.open(io.BytesIO(content))
+    assert gif.info["duration"] == 40
+    assert gif.info["loop"] == 0
+
+
+def test_still_parts_do_not_flicker() -> None:
+    film = _film(noise=True)
+    film[:, :20] = np.random.default_rng(1).integers(0, 256, (20, 40, 3), dtype=np.uint8)  # the same in all frames
+    read = _read(encode_gif(film))
+    assert (read[:, :20] == read[0, :20]).all()
+
+
+def test_a_gif_stays_under_its_limit() -> None:
+    film = _film(40, 64, noise=True)
+    free = encode_gif(film, limit=10**9)
+    limit = len(free) // 3
+    content = encode_gif(film, limit=limit)
+    assert len(content) <= limit
+    assert len(_read(content)) >= 10
+    with pytest.raises(ValueError, match="does not fit"):
+        encode_gif(film, limit=100)
+
+
+def test_an_mp4_plays_every_frame() -> None:
+    film = _film(9, 41)
+    with av.open(io.BytesIO(encode_mp4(film, fps=15))) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+        assert video.streams.video[0].average_rate == 15
+    assert len(frames) == 9
+    assert frames[0].shape == (42, 42, 3)  # even, as H.264 needs
+    assert abs(frames[4][15, 9].astype(int) - (255, 0, 0)).max() < 80
+
+
+def test_tiles_lie_in_reading_order() -> None:
+    images = np.zeros((1, 6, 3, 4, 4), np.uint8)
+    images[0, :, 0] = np.arange(6)[:, None, None] * 10
+    sheet = tile(images, (2, 3), gap=1)[0]
+    assert sheet.shape == (11, 16, 3)
+    assert [sheet[1, 1, 0], sheet[1, 6, 0], sheet[6, 1, 0], sheet[6, 11, 0]] == [0, 10, 30, 50]
+    with pytest.raises(ValueError, match="do not fill"):
+        tile(images, (2, 2))
+
+
+def test_films_lie_side_by_side_under_their_labels() -> None:
+    film = _film()
+    both = side_by_side({"conv": film, "coord": film[::-1]}, gap=5, title=20)
+    assert both.shape == (12, 40 + 20 + 5, 2 * 45 + 5, 3)
+    np.testing.assert_array_equal(both[:, 20:60, 5:45], film)
+    np.testing.assert_array_equal(both[:, 20:60, 50:90], film[::-1])
+    assert (both[:, :20, :45] < 128).any()  # something is written above each
+    assert (both[:, :20, 45:] < 128).any()
+    with pytest.raises(ValueError, match="one shape"):
+        side_by_side({"a": film, "b": film[:5]})
