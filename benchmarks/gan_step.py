@@ -2,10 +2,11 @@
 
     python benchmarks/gan_step.py [--rounds 15] [--json FILE] [any flag of `python -m sandbox.gan`]
 
-Ours: the precision and layout that `--precision auto` resolves to, coordinates as a map, `torch.compile` on request.
-Plain: float32, default layout, eager, coordinates concatenated to each layer's input, images upsampled before they are
-convolved. Same networks, parameters, batch and data, and the same losses to rounding, which is checked first; a round times the same stretch of steps on each side (penalty steps at the rate of the recipe), the ratio is the median over
-rounds. Goal: 4 on two CPU cores with bf16 instructions, 3 on a GPU.
+Ours: the precision and layout that `--precision auto` resolves to, coordinates as a map, upsampling folded into the
+convolution, `--compile` on request. Plain: float32, default layout, eager, coordinates concatenated to each layer's
+input, images upsampled before they are convolved. Same networks, parameters, batch and data; that both compute the same
+images is checked first. A round times the same stretch of steps on each side (penalty steps at the rate of the recipe);
+the ratio is the median over rounds. Goal: 4 on two CPU cores with bf16 instructions, 3 on a GPU.
 """
 
 import argparse

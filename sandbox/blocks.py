@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sandbox.coordconv import CoordConv2d, CoordConvTranspose2d, content_bound
+from sandbox.coordconv import CoordConv2d, CoordConvTranspose2d, add_map, content_bound
 
 CoordLayers = Literal["first", "all"]
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
@@ -66,19 +66,20 @@ class Convolutions:
 
 
 # A nearest-upsampled image has each pixel twice: of three taps along an axis, two always meet the same one.
-_TAPS = ((1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (0.0, 1.0, 1.0), (0.0, 0.0, 1.0))
+# Rows: taps of the 4-wide transposed kernel; columns: taps of the 3-wide kernel.
+_TAPS = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+_FOLD = torch.kron(_TAPS, _TAPS)  # (16, 9): the same for both axes at once
 _LOW_PADDING = {"circular": "circular", "replicate": "replicate", "reflect": "replicate"}
 _FOLD_FROM = 64  # pixels: on a smaller image preparing the weight costs more than it saves
 
 
-def upsampled_conv(
-    conv: nn.Conv2d, x: Float[Tensor, "b c h w"]
-) -> Float[Tensor, "b o h2 w2"]:
-    """A 3x3 convolution of the image upsampled by 2 (nearest), without upsampling it: ``(b, in, h, w) -> (b, out, 2h, 2w)``.
+def upsampled_conv(conv: nn.Conv2d, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h2 w2"]:
+    """A 3x3 convolution of the image upsampled by 2 (nearest), without upsampling it.
 
-    Equal to ``conv(interpolate(x, scale_factor=2))`` to rounding, for plain and coordinate convolutions and every padding
-    mode, with 16 multiply-adds instead of 36 for each pixel of ``x``: it is a transposed convolution of stride 2 whose
-    4x4 kernel holds sums of the 3x3 kernel's taps. The coordinates are those of the upsampled image.
+    ``(b, in, h, w) -> (b, out, 2h, 2w)``, equal to ``conv(interpolate(x, scale_factor=2))`` to rounding, for plain and
+    coordinate convolutions and every padding mode, with 16 multiply-adds instead of 36 for each pixel of ``x``: it is a
+    transposed convolution of stride 2 whose 4x4 kernel holds sums of the 3x3 kernel's taps. The coordinates are those
+    of the upsampled image.
 
     Raises:
         ValueError: the convolution is not 3x3 with stride 1, padding 1 and one group.
@@ -88,16 +89,15 @@ def upsampled_conv(
     if x.shape[-2] * x.shape[-1] < _FOLD_FROM:
         upsampled: Tensor = conv(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
         return upsampled
-    knows = isinstance(conv, CoordConv2d)
-    weight = conv.split_weight()[0] if knows else conv.weight
-    taps = torch.tensor(_TAPS, dtype=weight.dtype, device=weight.device)
+    weight, bias = (conv.split_weight()[0], None) if isinstance(conv, CoordConv2d) else (conv.weight, conv.bias)
     with torch.autocast(x.device.type, enabled=False):
-        kernel = (taps @ weight.flip(2, 3) @ taps.T).transpose(0, 1)  # (in, out, 4, 4)
+        kernel = weight.transpose(0, 1).flatten(2) @ _FOLD.to(weight).T  # (in, out, 16)
+        kernel = kernel.unflatten(2, (4, 4))
     padding = 1
     if conv.padding_mode != "zeros":
         x, padding = nn.functional.pad(x, (1, 1, 1, 1), mode=_LOW_PADDING[conv.padding_mode]), 3
-    out = nn.functional.conv_transpose2d(x, kernel, None if knows else conv.bias, stride=2, padding=padding)
-    return out.add_(conv.position_map(out).to(out.dtype)) if knows else out
+    out = nn.functional.conv_transpose2d(x, kernel, bias, stride=2, padding=padding)
+    return add_map(out, conv.position_map(out)) if isinstance(conv, CoordConv2d) else out
 
 
 class UpBlock(nn.Module):
@@ -110,7 +110,7 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h2 w2"]:
         """Doubles the image size."""
-        return nn.functional.leaky_relu(self.norm(upsampled_conv(self.conv, x)), 0.2)
+        return nn.functional.leaky_relu(self.norm(upsampled_conv(self.conv, x)), 0.2, inplace=True)
 
 
 class DownBlock(nn.Module):
@@ -124,7 +124,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h2 w2"]:
         """Halves the image size."""
-        return nn.functional.leaky_relu(self.conv(x), 0.2)
+        return nn.functional.leaky_relu(self.conv(x), 0.2, inplace=True)
 
 
 def keyed_generator(seed: int, *key: str | int) -> torch.Generator:

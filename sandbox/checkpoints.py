@@ -9,22 +9,24 @@ A kill at any moment leaves the last whole one. A truncated or corrupted one is 
 is used.
 """
 
+import hashlib
+import io
 import json
 import random
 import shutil
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sandbox.files import fsync, sha256, write_json
+from sandbox.errors import UserError, one_line, warn
+from sandbox.files import fsync, json_text, sha256, write_file
 
 KEPT = 2  # the newest, and the one before in case the newest is damaged
 
@@ -37,7 +39,7 @@ class Checkpoint:
         step: steps completed when it was written.
         path: its folder.
         counters: what the training loop counts, such as the seconds spent.
-        state: optimisers and random state, for `restore`.
+        state: optimisers and random state, for `restore` and `restore_random`.
     """
 
     step: int
@@ -54,23 +56,56 @@ class Checkpoint:
         return sorted(path.stem for path in self.path.glob("*.safetensors"))
 
     def restore(self, modules: Mapping[str, nn.Module], optimisers: Mapping[str, Optimizer]) -> None:
-        """Puts the weights, the optimisers and the random state back as they were."""
-        for name, module in modules.items():
-            module.load_state_dict(self.weights(name))
-        for name, optimiser in optimisers.items():
-            optimiser.load_state_dict(self.state["optimisers"][name])
+        """Puts the weights and the optimisers back as they were.
+
+        Raises:
+            UserError: it holds other modules, or tensors of other shapes: another version of the code wrote it.
+        """
+        try:
+            for name, module in modules.items():
+                module.load_state_dict(self.weights(name))
+            for name, optimiser in optimisers.items():
+                optimiser.load_state_dict(self.state["optimisers"][name])
+        except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"checkpoint {self.path} does not fit these networks; did other code write it? ({one_line(error)})"
+            ) from None
+
+    def restore_random(self) -> None:
+        """Puts torch's and Python's random state back as they were."""
         torch.set_rng_state(self.state["random"]["torch"])
         random.setstate(self.state["random"]["python"])
-        if torch.cuda.is_available() and self.state["random"]["cuda"]:
-            torch.cuda.set_rng_state_all(self.state["random"]["cuda"])
+        if torch.cuda.is_available() and self.state["random"]["cuda"] is not None:
+            torch.cuda.set_rng_state(self.state["random"]["cuda"])
 
 
 def _random_state() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "python": random.getstate(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # Asked only of a GPU in use: asking would start one.
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }
+
+
+def _contents(
+    modules: Mapping[str, nn.Module], optimisers: Mapping[str, Optimizer], counters: Mapping[str, Any]
+) -> Iterator[tuple[str, bytes]]:
+    # Through memory: on a full disk the writers of safetensors and torch raise errors of their own, or abort.
+    for name, module in modules.items():
+        tensors = {  # contiguous copies, because safetensors refuses tied and strided tensors
+            key: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for key, value in module.state_dict().items()
+        }
+        yield f"{name}.safetensors", safetensors_bytes(tensors)
+    state = {
+        "optimisers": {name: optimiser.state_dict() for name, optimiser in optimisers.items()},
+        "random": _random_state(),
+        "counters": dict(counters),
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    yield "state.pt", buffer.getvalue()
 
 
 def save_checkpoint(
@@ -90,33 +125,25 @@ def save_checkpoint(
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir()
-        for name, module in modules.items():
-            tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-            save_file(tensors, beside / f"{name}.safetensors")
-        state = {
-            "optimisers": {name: optimiser.state_dict() for name, optimiser in optimisers.items()},
-            "random": _random_state(),
-            "counters": dict(counters),
-        }
-        torch.save(state, beside / "state.pt")
-        files = sorted(beside.iterdir())
-        write_json(beside / "manifest.json", {"step": step, "sha256": {path.name: sha256(path) for path in files}})
-        for path in [*files, beside]:
-            fsync(path)
+        hashes = {}
+        for name, content in _contents(modules, optimisers, counters):
+            write_file(beside / name, content)
+            hashes[name] = hashlib.sha256(content).hexdigest()
+        write_file(beside / "manifest.json", json_text({"step": step, "sha256": hashes}).encode())
+        fsync(beside)
         if final.exists():
             _set_aside(final)
         beside.rename(final)
-        fsync(folder)
-    except SafetensorError as error:  # safetensors wraps the system's error, "No space left on device" among them
-        raise OSError(str(error)) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+    fsync(folder)
     _prune(folder)
     return final
 
 
 def _steps(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"))
+    found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def _prune(folder: Path) -> None:
@@ -134,19 +161,38 @@ def _set_aside(path: Path) -> None:
 
 def _read(path: Path) -> Checkpoint:
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    for name, digest in manifest["sha256"].items():
-        if sha256(path / name) != digest:
+    hashes, step = dict(manifest["sha256"]), int(path.name.removeprefix("step-"))
+    # Only names that lie in this folder are opened, whatever the manifest says.
+    present = {file.name for file in path.iterdir()} - {"manifest.json"}
+    if odd := sorted(hashes.keys() ^ present):
+        raise ValueError(f"missing, or not in its manifest: {', '.join(odd)}")
+    if manifest["step"] != step:
+        raise ValueError(f"its manifest says step {manifest['step']}")
+    for name in present:
+        if sha256(path / name) != hashes[name]:
             raise ValueError(f"{name} is not what was written")
     state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
-    return Checkpoint(int(manifest["step"]), path, state.pop("counters"), state)
+    return Checkpoint(step, path, state.pop("counters"), state)
 
 
-def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest whole checkpoint; a damaged one is named in a warning and set aside. None where there is none."""
+def newest_checkpoint(folder: Path, *, mend: bool = False) -> Checkpoint | None:
+    """The newest whole checkpoint; None where there is none. A damaged one is named in a warning.
+
+    Args:
+        folder: the run's ``checkpoints``.
+        mend: the caller owns the run: damaged checkpoints are renamed and what a kill left half written is removed.
+    """
+    if mend:
+        _prune(folder)
+    damaged = 0
     for path in reversed(_steps(folder)):
         try:
             return _read(path)
-        except (OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
-            warnings.warn(f"checkpoint {path} is damaged ({error}): using the one before it", stacklevel=2)
-            _set_aside(path)
+        except Exception as error:  # whatever a damaged file makes JSON, torch or the disk raise
+            warn(f"checkpoint {path} is damaged ({one_line(error)}): using the one before it")
+            damaged += 1
+            if mend:
+                _set_aside(path)
+    if damaged:
+        warn(f"no whole checkpoint is left in {folder}")
     return None

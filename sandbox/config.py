@@ -9,42 +9,59 @@ A YAML file holds one experiment and, outside it, the arms that are compared and
       coord: {coord: true}
     seeds: [0, 1, 2]
 
-The command line wins over the arm, the arm over the experiment, the experiment over the class defaults. A study derives
-its own model from `Config`; each field has a help text with its unit.
+The command line wins over ``--smoke``, that over the arm, the arm over the experiment, the experiment over the class
+defaults. A study derives its own model from `Config`; each field has a help text with its unit.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
-from sandbox.errors import UserError, nearest
+from sandbox.errors import UserError, nearest, one_line
 
 STUDIES = {
     "gan": "generators and discriminators on Sort-of-CLEVR, with latent-interpolation GIFs",
 }  # name -> one line for `python -m sandbox`
+COMMAND_LINE = "the command line"
+SEEDS = 2**31
+_NO_NAME = ' in "<unicode string>"'  # what YAML calls a text that it was handed
+_KEYS = ("study", "experiment", "arms", "seeds")
 
 
 class Config(BaseModel):
     """What every study has: the fields that identify a run. Frozen; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    seed: int = Field(0, ge=0, lt=2**31, description="of weights, data order and latents; the same in both arms")
+    seed: int = Field(0, ge=0, lt=SEEDS, description="of weights, data order and latents; the same in both arms")
     coord: bool = Field(True, description="coordinate convolutions; set by the arm")
-    steps: int = Field(1000, ge=1, description="training steps")
-    batch: int = Field(32, ge=2, description="images in a step")
+    steps: int = Field(1000, ge=1, le=10**9, description="training steps")
+    batch: int = Field(32, ge=2, le=2**20, description="images in a step")
     precision: Literal["auto", "bf16", "32"] = Field(
         "auto", description="bf16: autocast + channels_last; auto: bf16 where the hardware has it, else 32 (float32)"
     )
     compile: bool = Field(False, description="torch.compile the networks; penalty steps stay uncompiled")
-    log_every: int = Field(20, ge=1, description="steps between two points of a curve")
-    preview_every: int = Field(250, ge=1, description="steps between two sample grids")
-    checkpoint_every: int = Field(250, ge=1, description="steps between two checkpoints")
+    log_every: int = Field(20, ge=1, le=10**9, description="steps between two points of a curve")
+    preview_every: int = Field(250, ge=1, le=10**9, description="steps between two sample grids")
+    checkpoint_every: int = Field(250, ge=1, le=10**9, description="steps between two checkpoints")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_written(cls, value: Any, info: Any) -> Any:  # a ValidationInfo, which beartype cannot check
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if get_origin(kind) is Literal and type(value) is int:
+            return str(value)  # YAML reads `precision: 32` as a number
+        if kind in (int, float) and isinstance(value, bool):
+            # YAML reads `steps: yes` as true, and pydantic true as 1.
+            raise ValueError(f"allowed are {allowed(cls.model_fields[str(info.field_name)])}")
+        return value
 
     def shrunk(self) -> Self:
         """The same recipe in seconds, every part run: what ``--smoke`` runs. Studies shrink their own fields too."""
@@ -73,29 +90,33 @@ class Experiment:
     arms: Mapping[str, Mapping[str, Any]]
     seeds: tuple[int, ...]
 
-    def resolve(self, arm: str, overrides: Mapping[str, Any] | None = None) -> Config:
-        """The configuration of one arm.
+    def resolve(self, arm: str, overrides: Mapping[str, Any] | None = None, *, smoke: bool = False) -> Config:
+        """The configuration of one arm; ``overrides`` win, over the shrinking of ``smoke`` too.
 
         Raises:
-            UserError: the arm is not in the file; a key is unknown or a value out of range.
+            UserError: the arm is not in the file; a key is unknown or a value out of range, in any arm.
         """
         if arm not in self.arms:
             raise UserError(f"no arm {arm!r} in {self.path}: it has {', '.join(self.arms)}{nearest(arm, self.arms)}")
         model = study_config(self.study)
         # The file is validated by itself first, so that an error names the place it comes from.
-        from_file = {**self.values, **self.arms[arm]}
-        validated(model, from_file, str(self.path))
-        return validated(model, {**from_file, **(overrides or {})}, "the command line")
+        configs = {
+            name: validated(model, {**self.values, **values}, f"{self.path} (arm {name})")
+            for name, values in self.arms.items()
+        }
+        config = configs[arm].shrunk() if smoke else configs[arm]
+        return validated(model, {**config.model_dump(), **(overrides or {})}, COMMAND_LINE)
 
 
 class _UniqueKeys(yaml.SafeLoader):
     """YAML lets the last of two equal keys win in silence; a configuration must not."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        written = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in written]
         twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
         if twice is not None:
-            raise yaml.YAMLError(f"key {twice!r} stands twice")
+            raise yaml.YAMLError(f"key {twice!r} stands twice, from line {node.start_mark.line + 1} on")
         return super().construct_mapping(node, deep)
 
 
@@ -124,13 +145,22 @@ def find_config(name: str) -> Path:
     Raises:
         UserError: there is none; the message has the nearest name.
     """
-    if Path(name).suffix in (".yaml", ".yml"):
-        if Path(name).is_file():
-            return Path(name)
-        raise UserError(f"no config file {name}")
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.is_dir() and name not in config_names():
+        raise UserError(f"--config: {name!r} is a folder, not a YAML file{_nearest_config(name)}")
+    if path.suffix in (".yaml", ".yml"):
+        raise UserError(f"--config: no file {name!r}{_nearest_config(name.removesuffix(path.suffix))}")
     if name in config_names():
         return config_folder() / f"{name}.yaml"
-    raise UserError(f"no config {name!r}: there are {', '.join(config_names())}{nearest(name, config_names())}")
+    raise UserError(f"--config: no config {name!r}: there are {', '.join(config_names())}{_nearest_config(name)}")
+
+
+def _nearest_config(name: str) -> str:
+    # `--config sort_of_clevr`: the study is left out more often than a letter is wrong.
+    same = [known for known in config_names() if known.split("/")[1] == name]
+    return f"; did you mean {same[0]!r}?" if same else nearest(name, config_names())
 
 
 def load_experiment(name: str) -> Experiment:
@@ -140,38 +170,95 @@ def load_experiment(name: str) -> Experiment:
         UserError: no such file, not YAML, a key that does not belong, or no such study.
     """
     path = find_config(name)
+    document = _read_yaml(path)
+    for key in document:
+        if key not in _KEYS:
+            raise UserError(f"unknown key {key!r} in {path}: allowed are {', '.join(_KEYS)} (settings such as steps "
+                            f"stand under experiment){nearest(str(key), _KEYS)}")  # fmt: skip
+    study = document.get("study")
+    if not isinstance(study, str) or study not in STUDIES:
+        known = f"there are {', '.join(STUDIES)}{nearest(str(study), STUDIES)}"
+        raise UserError(
+            f"{path} names no study: {known}" if study is None else f"no study {study!r} in {path}: {known}"
+        )
+    values = document.get("experiment")
+    return Experiment(
+        study,
+        path.stem,
+        path,
+        _mapping({} if values is None else values, f"{path}: experiment"),
+        _arms(path, document.get("arms")),
+        _seeds(path, document.get("seeds")),
+    )
+
+
+def _read_yaml(path: Path) -> dict[Any, Any]:
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    keys = ("study", "experiment", "arms", "seeds")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except Exception as error:  # beside YAMLError, its loader lets ValueError, KeyError and RecursionError through
+        raise UserError(f"{path} cannot be read as YAML: {one_line(error).replace(_NO_NAME, '')}") from None
     if not isinstance(document, dict):
-        raise UserError(f"{path} must hold the keys {', '.join(keys)}")
-    for key in document:
-        if key not in keys:
-            raise UserError(f"unknown key {key!r} in {path}: allowed are {', '.join(keys)}{nearest(str(key), keys)}")
-    study = document.get("study")
-    if study not in STUDIES:
-        raise UserError(
-            f"unknown study {study!r} in {path}: there are {', '.join(STUDIES)}{nearest(str(study), STUDIES)}"
-        )
-    values, arms = (
-        document.get("experiment") or {},
-        document.get("arms") or {"conv": {"coord": False}, "coord": {"coord": True}},
-    )
-    seeds = document.get("seeds") or [0]
-    if not isinstance(values, dict) or not isinstance(arms, dict) or not isinstance(seeds, list):
-        raise UserError(f"{path}: experiment and arms are mappings, seeds a list")
-    if not all(isinstance(arm, dict | None) for arm in arms.values()):
-        raise UserError(f"{path}: each arm is a mapping of its overrides")
-    if not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
-        raise UserError(f"{path}: seeds are whole numbers from 0 on, not {seeds}")
-    return Experiment(study, path.stem, path, values, {str(k): v or {} for k, v in arms.items()}, tuple(seeds))
+        what = "is empty: it" if document is None else f"is no mapping but {one_line(repr(document), 60)}: it"
+        raise UserError(f"{path} {what} must hold the keys {', '.join(_KEYS)}")
+    return document
+
+
+def _mapping(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{what} must be a mapping of settings to values, not {one_line(repr(value), 60)}")
+    return {str(key): item for key, item in value.items()}
+
+
+def _arms(path: Path, value: Any) -> dict[str, dict[str, Any]]:
+    if value is None:
+        return {"conv": {"coord": False}, "coord": {"coord": True}}
+    if not isinstance(value, dict) or not value:
+        raise UserError(f"{path}: arms must be a mapping of names to overrides, such as conv: {{coord: false}}")
+    return {
+        folder_name(arm, f"an arm of {path}"): _mapping({} if over is None else over, f"{path}: arm {arm}")
+        for arm, over in value.items()
+    }
+
+
+def _seeds(path: Path, value: Any) -> tuple[int, ...]:
+    seeds = [0] if value is None else value
+    whole = isinstance(seeds, list) and seeds and all(type(seed) is int and 0 <= seed < SEEDS for seed in seeds)
+    if not whole or len(set(seeds)) < len(seeds):
+        raise UserError(f"{path}: seeds must be a list of different whole numbers from 0 to {SEEDS - 1}, "
+                        f"not {one_line(repr(value), 60)}")  # fmt: skip
+    return tuple(seeds)
+
+
+def folder_name(name: object, what: str) -> str:
+    """``name`` where it can name a folder; ``what`` tells the user what it is.
+
+    Raises:
+        UserError: it cannot: a slash, a leading dot, nothing at all.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]{0,63}", name):
+        allowed = "letters, digits, '-', '_' and '.', at most 64, the first no '-' or '.'"
+        quote = " (in YAML, no, on and numbers want quotes)" if not isinstance(name, str) else ""
+        raise UserError(f"{what} is {one_line(repr(name), 80)}{quote}, but names a folder: allowed are {allowed}")
+    return name
 
 
 def study_config(study: str) -> type[Config]:
-    """The configuration model of a study; imports ``<study>.study``."""
-    model: type[Config] = import_module(f"{study}.study").CONFIG
+    """The configuration model of a study; imports ``<study>.study``.
+
+    Raises:
+        UserError: another package of that name stands before ours on Python's path.
+    """
+    try:
+        model: type[Config] = import_module(f"{study}.study").CONFIG
+    except ModuleNotFoundError as error:
+        if error.name not in (study, f"{study}.study"):
+            raise
+        if error.name == study:
+            raise UserError(f"the study's package {study!r} is not installed") from None
+        found = getattr(import_module(study), "__path__", ["?"])[0]
+        raise UserError(f"{found} hides the sandbox's own package {study!r}: run from another folder") from None
     return model
 
 
@@ -188,24 +275,44 @@ def validated(model: type[Config], values: Mapping[str, Any], source: str) -> Co
 
 
 def _complaint(model: type[Config], item: Any, source: str) -> str:
-    field = ".".join(str(part) for part in item["loc"])
+    name = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return f"unknown key {field!r} in {source}{nearest(field, model.model_fields)}"
-    value = item.get("input")
-    message = item["msg"].removeprefix("Value error, ")
-    if not field:
-        return f"{source}: {message}"
-    allowed = (
-        [str(option) for option in get_args(model.model_fields[field].annotation)]
-        if field in model.model_fields
-        else []
+        return f"unknown key {name!r} in {source}{nearest(name, model.model_fields)} (--help lists all)"
+    if name not in model.model_fields:
+        return f"{source}: {one_line(item['msg'].removeprefix('Value error, '))}"
+    options, value = choices(model.model_fields[name]), item["input"]
+    what = f"--{name.replace('_', '-')}" if source == COMMAND_LINE else f"{name} in {source}"
+    rule = f"allowed are {allowed(model.model_fields[name])}{nearest(str(value), options)}"
+    if item["type"] == "value_error":  # a study's own check
+        rule = one_line(item["msg"].removeprefix("Value error, "))
+    return f"{what} is {one_line(repr(value), 60)}: {rule}"
+
+
+def choices(field: FieldInfo) -> Sequence[str]:
+    """The names a field can take; empty for a number."""
+    if field.annotation is bool:
+        return "true", "false"
+    return tuple(map(str, get_args(field.annotation)))
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a field can be, in words: ``whole numbers from 1 to 10``, ``numbers above 0, up to 1``, ``a, b``."""
+    if names := choices(field):
+        return ", ".join(names)
+    bounds = {name: getattr(item, name) for item in field.metadata for name in ("gt", "ge", "lt", "le")
+              if hasattr(item, name)}  # fmt: skip
+    if field.annotation is int and "lt" in bounds:
+        bounds["le"] = bounds.pop("lt") - 1
+    whole = "whole " if field.annotation is int else ""
+    if bounds.keys() == {"ge", "le"}:
+        return f"{whole}numbers from {bounds['ge']:.10g} to {bounds['le']:.10g}"
+    words = {"gt": "above", "ge": "from", "lt": "below", "le": "up to"}
+    return (
+        f"{whole}numbers {', '.join(f'{words[name]} {bounds[name]:.10g}' for name in words if name in bounds)}".strip()
     )
-    if item["type"] == "literal_error":
-        return f"{field} is {value!r} in {source}: allowed are {', '.join(allowed)}{nearest(str(value), allowed)}"
-    return f"{field} is {value!r} in {source}: {message[0].lower()}{message[1:]}"
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """``key: old -> new`` for each key whose values differ."""
-    keys: Iterator[str] = iter(dict.fromkeys([*old, *new]))
+    keys = dict.fromkeys([*old, *new])
     return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)]

@@ -9,88 +9,62 @@ Liu et al., "An Intriguing Failing of Convolutional Neural Networks and the Coor
     conv(concat(x, planes), W) + b  =  conv(x, W_content)  +  [conv(planes, W_coordinate) + b]
 
 and the bracket is one map for the whole batch: it is computed for one image and added in place. The stored weight keeps
-the concatenated shape, content channels first, so that weights exchange with every other CoordConv.
+the concatenated shape, content channels first, so that weights exchange with every other CoordConv. sandbox/planes.py
+holds the arithmetic, benchmarks/coordconv.py measures it.
 """
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from sandbox.planes import (
+    Geometry,
+    add_map,
+    convolve,
+    coordinate_planes,
+    full_precision,
+    is_traced,
+    make_planes,
+    map_from_basis,
+    padded,
+    position_basis,
+    weight_parts,
+)
+
+__all__ = [
+    "CoordConv",
+    "CoordConv2d",
+    "CoordConvTranspose2d",
+    "add_map",
+    "content_bound",
+    "coordify",
+    "coordinate_planes",
+    "from_concatenated",
+]
 
 CoordinateOrder = Literal["rows_first", "columns_first"]
 
-_planes_cache: dict[tuple[int, int, bool, torch.dtype, torch.device], Tensor] = {}
-_PLANES_CACHE_SIZE = 256
 
-
-def _ramp(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # Not linspace: one pixel must give 0, and a traced length may be symbolic.
-    steps = torch.arange(length, dtype=dtype, device=device)
-    return (2 * steps - (length - 1)) / max(length - 1, 1)
-
-
-def _make_planes(height: int, width: int, with_r: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # Built in float32 at least: bfloat16 cannot count the pixels of a row beyond 256.
-    wide = dtype if dtype == torch.float64 else torch.float32
-    rows = _ramp(height, wide, device)[:, None].expand(height, width)
-    columns = _ramp(width, wide, device)[None, :].expand(height, width)
-    planes = [rows, columns, torch.sqrt(rows**2 + columns**2)] if with_r else [rows, columns]
-    return torch.stack(planes).to(dtype)
-
-
-def coordinate_planes(
-    height: int,
-    width: int,
-    *,
-    with_r: bool = False,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-) -> Float[Tensor, "planes height width"]:
-    """The coordinate planes of an image: rows i, columns j and, on request, the radius r.
-
-    Args:
-        height: pixels along the first axis, at least 1.
-        width: pixels along the second axis, at least 1.
-        with_r: adds the distance to the image centre, ``sqrt(i^2 + j^2)``, from 0 to sqrt(2).
-        dtype: a floating-point type.
-        device: where the planes lie.
-
-    Returns:
-        ``(2 or 3, height, width)``; i and j run from -1 (first pixel) to +1 (last pixel), 0 on an axis of one pixel.
-        In eager mode the tensor is shared between calls: do not write into it.
-
-    Source: Liu et al. 2018, section 3.
-    """
-    device = torch.device(device)
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return _make_planes(height, width, with_r, dtype, device)
-    key = (height, width, with_r, dtype, device)
-    planes = _planes_cache.get(key)
-    if planes is None:
-        # A tensor born in inference mode could never take part in training again.
-        with torch.inference_mode(False), torch.no_grad():
-            planes = _make_planes(height, width, with_r, dtype, device)
-        if len(_planes_cache) >= _PLANES_CACHE_SIZE:
-            _planes_cache.clear()
-        _planes_cache[key] = planes
-    return planes
-
-
-def _map_in_full_precision(x: Tensor) -> torch.autocast:
-    return torch.autocast(x.device.type, enabled=False)
-
-
-def _add_map(out: Tensor, position: Tensor) -> Tensor:
-    """Adds the coordinates' share, ``(1, c, h, w)``, to every image of ``out``, ``(b, c, h, w)`` or ``(c, h, w)``."""
-    position = position.to(out.dtype)
-    if out.dim() == 3:
-        return out.add_(position[0])
-    if not torch.compiler.is_compiling() and not out.is_contiguous():
-        position = position.contiguous(memory_format=torch.channels_last)
-    return out.add_(position)
+def _position_map(layer: "CoordConv", geometry: Geometry, x: Tensor) -> Tensor:
+    dtype, coordinate = layer.weight.dtype, layer.split_weight()[1]
+    traced = is_traced(x, layer.weight)
+    basis = None if traced else position_basis(geometry, x, layer.with_r, dtype)
+    with full_precision(x.device):
+        if basis is not None:
+            matrix = (coordinate.transpose(0, 1) if geometry.transposed else coordinate).flatten(1)
+            return map_from_basis(matrix, layer.bias, basis, not x.is_contiguous())[None]
+        make = make_planes if traced else coordinate_planes
+        planes = make(x.shape[-2], x.shape[-1], with_r=layer.with_r, dtype=dtype, device=x.device)
+        planes = padded(planes[None], geometry)
+        if geometry.transposed:
+            _, padding, dilation, _, extra = geometry[:5]
+            return F.conv_transpose2d(planes, coordinate, layer.bias, geometry.stride, padding, extra, 1, dilation)
+        return F.conv2d(planes, coordinate, layer.bias, geometry.stride, geometry.padding, geometry.dilation)
 
 
 class CoordConv2d(nn.Conv2d):
@@ -118,8 +92,7 @@ class CoordConv2d(nn.Conv2d):
 
     def split_weight(self) -> tuple[Tensor, Tensor]:
         """Views of the content weight ``(out, in / groups, k, k)`` and the coordinate weight ``(out, c, k, k)``."""
-        content, coordinate = self.weight.split([self.in_channels // self.groups, self.coordinates], dim=1)
-        return content, coordinate
+        return weight_parts(self.weight, self.in_channels // self.groups, self.groups, False)
 
     def reset_parameters(self) -> None:
         """Uniform within ``1 / sqrt(content fan-in)``: the coordinates do not change how the content starts."""
@@ -127,26 +100,33 @@ class CoordConv2d(nn.Conv2d):
             return  # nn.Conv2d's own call, before the weight has its final shape
         _uniform_by_content(self)
 
+    def _geometry(self) -> Geometry:
+        channels = self.in_channels // self.groups
+        kind = (self.dilation, False, (0, 0), self.groups, channels, self.kernel_size)
+        if self.padding_mode == "zeros" and not isinstance(self.padding, str):
+            return Geometry(self.stride, self.padding, *kind)
+        around = tuple(self._reversed_padding_repeated_twice)  # (left, right, top, bottom)
+        if self.padding_mode == "zeros" and around[::2] == around[1::2]:
+            return Geometry(self.stride, (around[2], around[0]), *kind)
+        # Also padding="same" with an even kernel: a row and a column more at the end.
+        return Geometry(self.stride, (0, 0), *kind, around, self.padding_mode.replace("zeros", "constant"))
+
     def forward(self, x: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch o h2 w2"]:
         """Convolves ``(b, in, h, w)`` or ``(in, h, w)``."""
-        content, _ = self.split_weight()
-        return _add_map(self._conv_forward(x, content, None), self.position_map(x))
+        if not is_traced(x, self.weight) and x.dim() in (3, 4):
+            geometry = self._geometry()
+            basis = position_basis(geometry, x, self.with_r, self.weight.dtype)
+            if basis is not None:
+                return convolve(x, self.weight, self.bias, basis, geometry)
+        return add_map(self._conv_forward(x, self.split_weight()[0], None), self.position_map(x))
 
     def position_map(self, x: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "1 o h2 w2"]:
         """The coordinates' share of the output for images of the size of ``x``, bias included: ``(1, out, h', w')``."""
-        planes = coordinate_planes(
-            x.shape[-2], x.shape[-1], with_r=self.with_r, dtype=self.weight.dtype, device=x.device
-        )[None]
-        if self.padding_mode != "zeros":
-            planes = F.pad(planes, self._reversed_padding_repeated_twice, mode=self.padding_mode)
-        padding = self.padding if self.padding_mode == "zeros" else 0
-        _, coordinate = self.split_weight()
-        with _map_in_full_precision(x):
-            return F.conv2d(planes, coordinate, self.bias, self.stride, padding, self.dilation)
+        return _position_map(self, self._geometry(), x)
 
     def extra_repr(self) -> str:
         """nn.Conv2d's description and ``with_r``."""
-        return f"{super().extra_repr()}, with_r={self.with_r}"
+        return f"{super().extra_repr()}, with_r={self.with_r}"  # type: ignore[no-untyped-call]
 
 
 class CoordConvTranspose2d(nn.ConvTranspose2d):
@@ -172,11 +152,11 @@ class CoordConvTranspose2d(nn.ConvTranspose2d):
         self.reset_parameters()
 
     def split_weight(self) -> tuple[Tensor, Tensor]:
-        """The content weight ``(in, out / groups, k, k)`` and the coordinate weight ``(c, out, k, k)``."""
-        grouped = self.weight.unflatten(0, (self.groups, -1))  # (g, in/g + c, out/g, k, k)
-        content, coordinate = grouped.split([self.in_channels // self.groups, self.coordinates], dim=1)
-        if self.groups == 1:
-            return content[0], coordinate[0]
+        """The content weight ``(in, out / groups, k, k)`` and the coordinate weight ``(c, out, k, k)``.
+
+        Views where there is one group, copies otherwise.
+        """
+        content, coordinate = weight_parts(self.weight, self.in_channels // self.groups, self.groups, True)
         return content.flatten(0, 1), coordinate.transpose(0, 1).flatten(1, 2)
 
     def reset_parameters(self) -> None:
@@ -185,32 +165,41 @@ class CoordConvTranspose2d(nn.ConvTranspose2d):
             return  # nn.ConvTranspose2d's own call, before the weight has its final shape
         _uniform_by_content(self)
 
+    def _extra(self, x: Tensor, output_size: list[int]) -> tuple[int, ...]:
+        stride, padding, kernel, dilation = list(self.stride), list(self.padding), list(self.kernel_size), self.dilation
+        extra = self._output_padding(x, output_size, stride, padding, kernel, 2, list(dilation))  # type: ignore[arg-type]
+        return tuple(extra)
+
+    def _geometry(self, extra: tuple[int, ...]) -> Geometry:
+        assert not isinstance(self.padding, str)  # nn.ConvTranspose2d takes numbers only
+        sizes = (self.groups, self.in_channels // self.groups, self.kernel_size)
+        return Geometry(self.stride, self.padding, self.dilation, True, extra, *sizes)
+
     def forward(
         self, x: Float[Tensor, "*batch c h w"], output_size: list[int] | None = None
     ) -> Float[Tensor, "*batch o h2 w2"]:
         """Transposed convolution of ``(b, in, h, w)`` or ``(in, h, w)``; ``output_size`` as in nn.ConvTranspose2d."""
-        extra = self._output_padding(
-            x, output_size, list(self.stride), list(self.padding), list(self.kernel_size), 2, list(self.dilation)
-        )
-        content, _ = self.split_weight()
-        out = F.conv_transpose2d(x, content, None, self.stride, self.padding, extra, self.groups, self.dilation)
-        return _add_map(out, self.position_map(x, extra))
+        geometry = self._geometry(self.output_padding if output_size is None else self._extra(x, output_size))
+        if not is_traced(x, self.weight) and x.dim() in (3, 4):
+            basis = position_basis(geometry, x, self.with_r, self.weight.dtype)
+            if basis is not None:
+                return convolve(x, self.weight, self.bias, basis, geometry)
+        _, padding, dilation, _, extra = geometry[:5]
+        content = self.split_weight()[0]
+        out = F.conv_transpose2d(x, content, None, self.stride, padding, extra, self.groups, dilation)
+        return add_map(out, _position_map(self, geometry, x))
 
     def position_map(
         self, x: Float[Tensor, "*batch c h w"], output_padding: list[int] | None = None
     ) -> Float[Tensor, "1 o h2 w2"]:
         """The coordinates' share of the output for images of the size of ``x``, bias included: ``(1, out, h', w')``."""
-        planes = coordinate_planes(
-            x.shape[-2], x.shape[-1], with_r=self.with_r, dtype=self.weight.dtype, device=x.device
-        )[None]
-        extra = self.output_padding if output_padding is None else output_padding
-        _, coordinate = self.split_weight()
-        with _map_in_full_precision(x):
-            return F.conv_transpose2d(planes, coordinate, self.bias, self.stride, self.padding, extra, 1, self.dilation)
+        return _position_map(
+            self, self._geometry(tuple(self.output_padding if output_padding is None else output_padding)), x
+        )
 
     def extra_repr(self) -> str:
         """nn.ConvTranspose2d's description and ``with_r``."""
-        return f"{super().extra_repr()}, with_r={self.with_r}"
+        return f"{super().extra_repr()}, with_r={self.with_r}"  # type: ignore[no-untyped-call]
 
 
 CoordConv = CoordConv2d | CoordConvTranspose2d
@@ -260,27 +249,35 @@ def from_concatenated(
     return result
 
 
+@torch.no_grad()
 def _converted(old: nn.Conv2d | nn.ConvTranspose2d, with_r: bool) -> CoordConv:
+    if "weight" not in old._parameters:
+        raise ValueError(f"{old} has a computed weight (spectral or weight norm): convert it first, then norm it")
     arguments: dict[str, Any] = {
         "stride": old.stride, "padding": old.padding, "dilation": old.dilation, "groups": old.groups,
-        "bias": old.bias is not None, "padding_mode": old.padding_mode, "with_r": with_r,
-        "device": old.weight.device, "dtype": old.weight.dtype,
+        "bias": old.bias is not None, "padding_mode": old.padding_mode, "with_r": with_r, "dtype": old.weight.dtype,
+        "device": "meta",  # neither memory nor random numbers for weights that are not kept
     }  # fmt: skip
     new: CoordConv
     if isinstance(old, nn.ConvTranspose2d):
         arguments["output_padding"] = old.output_padding
         new = CoordConvTranspose2d(old.in_channels, old.out_channels, old.kernel_size, **arguments)
-        new_weight, old_weight = (layer.weight.unflatten(0, (old.groups, -1)) for layer in (new, old))
     else:
         new = CoordConv2d(old.in_channels, old.out_channels, old.kernel_size, **arguments)
-        new_weight, old_weight = new.weight, old.weight
-    with torch.no_grad():
-        new_weight.zero_()
-        new_weight.narrow(1, 0, old_weight.shape[1]).copy_(old_weight)
-    if old.bias is not None:
-        new.bias = old.bias
-    new.weight.requires_grad_(old.weight.requires_grad)
+    weight = old.weight.new_zeros(new.weight.shape)
+    if not old.weight.is_contiguous():
+        weight = weight.contiguous(memory_format=torch.channels_last)
+    content, _ = weight_parts(weight, old.in_channels // old.groups, old.groups, old.transposed)
+    content.copy_(old.weight.view(content.shape))
+    new.weight, new.bias = nn.Parameter(weight, requires_grad=old.weight.requires_grad), old.bias
     return new.train(old.training)
+
+
+def _is_convertible(layer: nn.Module | None) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
+    plain = (nn.Conv2d, nn.ConvTranspose2d)
+    if isinstance(layer, nn.Module) and is_parametrized(layer):  # has a class of its own, derived from the layer's
+        return isinstance(layer, plain) and not isinstance(layer, CoordConv)
+    return type(layer) in plain
 
 
 def coordify(module: nn.Module, where: Literal["first", "all"] = "first", with_r: bool = False) -> nn.Module:
@@ -300,20 +297,18 @@ def coordify(module: nn.Module, where: Literal["first", "all"] = "first", with_r
     """
     if where not in ("first", "all"):
         raise ValueError(f"where={where!r} is unknown: it is 'first' or 'all'")
-    plain = (nn.Conv2d, nn.ConvTranspose2d)
-    if type(module) in plain:
-        return _converted(module, with_r)  # type: ignore[arg-type]
-    # A layer shared between two places must stay shared.
-    sites = [(parent, name, child) for parent in module.modules() for name, child in parent.named_children()
-             if type(child) in plain]  # fmt: skip
-    if not sites:
+    if _is_convertible(module):
+        return _converted(module, with_r)
+    layers = [layer for layer in module.modules() if _is_convertible(layer)]
+    if not layers:
         raise ValueError(f"{type(module).__name__} holds no Conv2d or ConvTranspose2d to convert")
-    order = {id(layer): place for place, layer in enumerate(module.modules())}
-    sites.sort(key=lambda site: order[id(site[2])])
-    first = sites[0][2]
     converted: dict[int, CoordConv] = {}
-    for parent, name, child in sites if where == "all" else [site for site in sites if site[2] is first]:
-        if id(child) not in converted:
-            converted[id(child)] = _converted(child, with_r)  # type: ignore[arg-type]
-        parent._modules[name] = converted[id(child)]  # setattr would refuse the names of a Sequential's children
+    weights: dict[int, Tensor] = {}
+    for layer in layers if where == "all" else layers[:1]:
+        new = converted[id(layer)] = _converted(layer, with_r)
+        new.weight = weights.setdefault(id(layer.weight), new.weight)  # tied weights stay tied
+    for parent in list(module.modules()):
+        # Not named_children(): a layer that a module holds under two names must stay one layer.
+        for name, child in parent._modules.items():
+            parent._modules[name] = converted.get(id(child), child)
     return module

@@ -1,8 +1,10 @@
 """A finished run's networks and configuration, ready for a notebook."""
 
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from sandbox.checkpoints import newest_checkpoint
@@ -34,18 +36,23 @@ class Loaded:
 def load(run_folder: Path | str, device: Device = "auto") -> Loaded:
     """Reads a run folder back: ``sandbox.load("runs/gan/sort_of_clevr/coord/seed-0").networks["ema"]``.
 
+    The folder is only read, so the run may be in progress; the random streams stay where they are.
+
     Args:
         run_folder: a run's folder, complete or interrupted.
         device: where the networks go.
 
     Raises:
-        UserError: no run there, no whole checkpoint in it, or no such device.
+        UserError: no run there, no whole checkpoint in it or one of other code, or no such device.
     """
-    run = read_run(run_folder)
+    run, place = read_run(run_folder), resolve_device(device)
     checkpoint = newest_checkpoint(run.checkpoints)
     if checkpoint is None:
-        raise UserError(f"{run.folder} has no checkpoint yet")
-    study = build(run, resolve_device(device))
+        raise UserError(f"{run.folder} has no whole checkpoint to load")
+    streams = torch.get_rng_state(), random.getstate()
+    study = build(run, place)
+    torch.set_rng_state(streams[0])
+    random.setstate(streams[1])
     checkpoint.restore(study.modules, study.optimisers)
     networks = {name: module.eval() for name, module in study.modules.items()}
     return Loaded(run, run.config, networks, study, checkpoint.step)

@@ -11,11 +11,14 @@
 The name is deterministic, so the same command finds its run again.
 """
 
+import errno
 import json
+import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,11 +28,12 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 
-from sandbox.config import STUDIES, Config, differences, study_config, validated
-from sandbox.errors import UserError, nearest
+from sandbox.config import STUDIES, Config, differences, folder_name, study_config, validated
+from sandbox.errors import UserError, nearest, one_line
 from sandbox.files import write_atomically, write_json
 
 State = Literal["new", "interrupted", "complete"]
+PRECISIONS = ("bf16", "32")  # what ``auto`` resolves to
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Run:
 
     def state(self) -> State:
         """Whether the folder holds nothing of the run yet, a part of it, or all."""
-        if not (self.folder / "config.yaml").exists():
+        if not (self.folder / "config.yaml").is_file():
             return "new"
         return "complete" if (self.folder / "result.json").exists() else "interrupted"
 
@@ -82,8 +86,11 @@ class Run:
         path = self.folder / "result.json"
         if not path.exists():
             raise UserError(f"{self.folder} has no result yet: run the same command again to complete it")
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return document
+        try:
+            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return {"scores": document.pop("scores"), **document}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"{path} cannot be read ({one_line(error)}): --evaluate makes it again") from None
 
     def open(self, *, overwrite: bool = False) -> State:
         """Creates the folder, or checks that what stands there is this very run. Returns the state it was found in.
@@ -91,41 +98,64 @@ class Run:
         Raises:
             UserError: the folder holds another configuration, or something that is no run.
         """
+        self._refuse_foreign()
         state = self.state()
-        occupied = self.folder.exists() and any(not path.name.startswith(".") for path in self.folder.iterdir())
-        if state == "new" and occupied:
-            raise UserError(f"{self.folder} exists and holds no run: choose another --name or --root")
         if state != "new" and overwrite:
             self._clear()
             state = "new"
         if state != "new":
             self._refuse_another(read_run(self.folder))
         else:  # config.yaml first: a kill from here on leaves a run that the same command continues
+            self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.folder / "config.yaml", yaml.safe_dump(self.identity(), sort_keys=False))
         self.samples.mkdir(exist_ok=True)
         if not (self.folder / "environment.json").exists():
             write_json(self.folder / "environment.json", environment())
         return state
 
-    def lock(self) -> FileLock:
-        """Held while the run is worked on.
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Creates the folder and holds it while the run is worked on.
 
         Raises:
-            UserError: another process holds it.
+            UserError: another process holds it, it is no run's, or it cannot be created or written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._refuse_foreign()
         lock = FileLock(self.folder / ".lock", timeout=0)
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout:
             raise UserError(f"{self.folder} is in use by another process") from None
-        return lock
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(f"cannot write to {self.folder} ({error.strerror}): choose another --root") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _refuse_foreign(self) -> None:
+        try:
+            occupied = any(not path.name.startswith(".") for path in self.folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return  # nothing there yet; a file in the way is the lock's to complain about
+        except OSError as error:
+            raise UserError(f"cannot read {self.folder} ({error.strerror}): choose another --root") from None
+        if occupied and self.state() == "new":
+            raise UserError(f"{self.folder} exists and holds no run: choose another --name or --root")
 
     def _clear(self) -> None:
-        # The result goes first and config.yaml last: killed half-way, what is left is an interrupted run of ours.
-        order = {"result.json": 0, "config.yaml": 2}
-        for path in sorted(self.folder.iterdir(), key=lambda path: order.get(path.name, 1)):
-            if path.is_dir():
+        # A config.yaml alone makes no run: --overwrite must not delete what is somebody else's. A torn one is ours.
+        config = self.folder / "config.yaml"
+        if not config.read_bytes().startswith((b"study:", b"\0")) and config.stat().st_size:
+            raise UserError(f"{config} is not a run's: choose another --name or --root")
+        # The result goes first, config.yaml last: killed half-way, what is left is an interrupted run of ours. The
+        # checkpoints go before the curves: a run that continues from one must find the curves up to it.
+        order = {"result.json": 0, "checkpoints": 1, "config.yaml": 3}
+        for path in sorted(self.folder.iterdir(), key=lambda path: order.get(path.name, 2)):
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name != ".lock":
                 path.unlink()
@@ -141,7 +171,13 @@ class Run:
 
 
 def run_folder(root: Path, study: str, experiment: str, arm: str, seed: int, *, smoke: bool = False) -> Path:
-    """Where a run lies: ``root[/smoke]/study/experiment/arm/seed-n``."""
+    """Where a run lies: ``root[/smoke]/study/experiment/arm/seed-n``.
+
+    Raises:
+        UserError: the experiment or the arm cannot name a folder.
+    """
+    folder_name(experiment, "the run's name (--name sets another)")
+    folder_name(arm, "the arm's name")
     return (root / "smoke" if smoke else root) / study / experiment / arm / f"seed-{seed}"
 
 
@@ -157,20 +193,28 @@ def read_run(folder: Path | str) -> Run:
         raise UserError(f"{folder} is no run folder: it has no config.yaml{_nearest_run(folder)}")
     try:
         head = yaml.safe_load(path.read_text(encoding="utf-8"))
-        study, values = head["study"], head["config"]
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
-        raise UserError(f"{path} cannot be read as the configuration of a run") from None
+        study, experiment, arm, precision = (str(head[key]) for key in ("study", "experiment", "arm", "precision"))
+        values = dict(head["config"])
+    except Exception:  # whatever a damaged file makes YAML or the disk raise
+        raise UserError(f"{path} is no configuration of a run, or a damaged one (--overwrite starts anew)") from None
     if study not in STUDIES:
-        raise UserError(f"{path}: unknown study {study!r}{nearest(str(study), STUDIES)}")
-    config = validated(study_config(study), values, str(path))
-    return Run(folder, study, head["experiment"], head["arm"], head["precision"], config)
+        raise UserError(f"{path}: unknown study {study!r}: there are {', '.join(STUDIES)}{nearest(study, STUDIES)}")
+    if precision not in PRECISIONS:
+        raise UserError(f"{path}: unknown precision {precision!r}: allowed are {', '.join(PRECISIONS)}")
+    return Run(folder, study, experiment, arm, precision, validated(study_config(study), values, str(path)))
 
 
 def _nearest_run(folder: Path) -> str:
-    parents = [parent for parent in (folder, *folder.parents) if parent.is_dir()]
-    if not parents or parents[0] in (Path("."), Path("/")):
+    above = next((parent for parent in (folder, *folder.parents) if parent.is_dir()), None)
+    if above is None or above in (Path("."), Path("/")):
         return ""
-    runs = [path.parent.as_posix() for path in sorted(parents[0].glob("**/config.yaml"))[:200]]
+    runs = []
+    for visited, (place, folders, files) in enumerate(os.walk(above)):
+        if visited == 2000:  # a typing mistake must not search the whole disk
+            break
+        folders.sort()
+        if "config.yaml" in files:
+            runs.append(Path(place).as_posix())
     return nearest(folder.as_posix(), runs) or (f"; did you mean {runs[0]!r}?" if runs else "")
 
 

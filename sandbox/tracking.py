@@ -2,10 +2,17 @@
 
 The x-axis is images seen, in every arm. A tracker can be put back to a mark taken at a checkpoint, so that an
 interrupted run that continues doubles no point and loses none.
+
+Events are written here and now, not by torch's SummaryWriter: its thread would meet a full disk out of our sight, and
+what it has not yet written when the process is killed belongs to no mark.
 """
 
+import io
 import json
+import math
 import os
+import platform
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,13 +20,38 @@ from typing import Any, Self
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import hparams
 
-from sandbox.files import fsync
+from sandbox.errors import warn
+from sandbox.files import naming
 
 Mark = Mapping[str, int]  # file name -> bytes
+
+
+class _Appended:
+    """A file that grows at its end, unbuffered: what is written is there when the process is killed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with naming(path):
+            self._file = path.open("ab", buffering=0)
+
+    def write(self, content: bytes) -> None:
+        rest = memoryview(content)
+        with naming(self.path):
+            while rest:
+                rest = rest[self._file.write(rest) :]
+
+    def sync(self) -> None:
+        with naming(self.path):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class Tracker:
@@ -33,51 +65,52 @@ class Tracker:
 
     def __init__(self, folder: Path, mark: Mark) -> None:
         self.folder = folder
-        _cut(folder, mark)
-        self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self._writer = SummaryWriter(str(folder))
+        kept = _cut(folder, mark)
+        self._metrics = _Appended(folder / "metrics.jsonl")
+        # After a cut a file of its own: a TensorBoard that is watching would read on in the middle of a record.
+        name = kept or f"events.out.tfevents.{time.time():010.0f}.{platform.node()}.{os.getpid()}"
+        self._file = _Appended(folder / name)
+        self._records = RecordWriter(self._file)
+        if not kept:
+            self._event(file_version="brain.Event:2")
+
+    def _event(self, **content: Any) -> None:
+        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
 
     def scalars(self, values: Mapping[str, float], images: int) -> None:
         """Adds one point to each curve, at ``images`` seen. Tags are defined in docs/metrics.md."""
-        for tag, value in values.items():
-            self._writer.add_scalar(tag, value, images)
-        known = {tag: value for tag, value in values.items() if value == value}  # JSON has no NaN
-        self._metrics.write(json.dumps({"images": images, **known}) + "\n")
-        self._metrics.flush()
+        points = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        self._event(summary=Summary(value=points), step=images)
+        known = {tag: value for tag, value in values.items() if math.isfinite(value)}  # JSON has no NaN
+        self._metrics.write(f"{json.dumps({'images': images, **known})}\n".encode())
 
     def picture(self, tag: str, image: UInt8[np.ndarray, "h w 3"], images: int) -> None:
         """Adds a picture to the Images tab."""
-        self._writer.add_image(tag, image, images, dataformats="HWC")
+        content = io.BytesIO()
+        Image.fromarray(image).save(content, "PNG")
+        self.gif(tag, content.getvalue(), (image.shape[0], image.shape[1]), images)
 
     def gif(self, tag: str, content: bytes, size: tuple[int, int], images: int) -> None:
         """Adds a GIF, which plays in the Images tab (``add_video`` writes nothing with moviepy 2). Size: (h, w)."""
         image = Summary.Image(height=size[0], width=size[1], colorspace=3, encoded_image_string=content)
-        self._events().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), images)
+        self._event(summary=Summary(value=[Summary.Value(tag=tag, image=image)]), step=images)
 
     def hparams(self, values: Mapping[str, Any], scores: Mapping[str, float]) -> None:
         """The run's own row in the HParams tab (``add_hparams`` would open a run below it)."""
-        row = {
-            key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in values.items()
-        }
+        row = {key: value if isinstance(value, int | float | str) else str(value) for key, value in values.items()}
         for summary in hparams(row, dict.fromkeys(scores, 0.0)):
-            self._events().add_summary(summary)
-
-    def _events(self) -> Any:
-        return self._writer.file_writer  # public, and typed as None
+            self._event(summary=summary)
 
     def mark(self) -> dict[str, int]:
         """Bytes of each file once everything so far is on the disk: what belongs to a checkpoint written now."""
-        self._metrics.flush()
-        self._writer.flush()
-        files = _tracked(self.folder)
-        for path in files:
-            fsync(path)
-        return {path.name: path.stat().st_size for path in files}
+        self._metrics.sync()
+        self._file.sync()
+        return {path.name: path.stat().st_size for path in _tracked(self.folder)}
 
     def close(self) -> None:
-        """Writes what is pending and closes the files."""
+        """Closes the files."""
         self._metrics.close()
-        self._writer.close()
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -89,18 +122,31 @@ class Tracker:
 
 
 def _tracked(folder: Path) -> list[Path]:
-    return [path for path in (folder / "metrics.jsonl", *folder.glob("events.out.tfevents.*")) if path.exists()]
+    events = sorted(folder.glob("events.out.tfevents.*"))
+    return [path for path in (folder / "metrics.jsonl", *events) if path.exists()]
 
 
-def _cut(folder: Path, mark: Mark) -> None:
+def _cut(folder: Path, mark: Mark) -> str | None:
+    """Cuts every file back to the mark. Returns the name of the newest event file if it lost nothing."""
+    kept = None
     for path in _tracked(folder):
-        if path.name in mark:
-            os.truncate(path, mark[path.name])
-        else:
+        size = path.stat().st_size
+        if path.name not in mark:
             path.unlink()
+            continue
+        if size < mark[path.name]:
+            warn(f"{path} is shorter than it was at the last checkpoint: points of its curves are missing")
+        if size > mark[path.name]:
+            os.truncate(path, mark[path.name])
+        if path.name != "metrics.jsonl":
+            kept = path.name if size == mark[path.name] else None
+        elif size < mark[path.name]:
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)  # the next line must not join a torn one
+    return kept
 
 
-def read_metrics(folder: Path) -> list[dict[str, float]]:
+def read_metrics(folder: Path) -> list[dict[str, int | float]]:
     """The points of a run's curves, in order: ``images`` and the scalars logged there."""
     with (folder / "metrics.jsonl").open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+        # A line without an end is being written, or was when the run was killed.
+        return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -6,10 +6,12 @@
 What a study owes the loop is the abstract class `Study`, four methods.
 """
 
+import io
 import math
-import resource
+import random
 import signal
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -31,7 +33,7 @@ from tqdm import tqdm
 
 from sandbox.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from sandbox.config import Config
-from sandbox.errors import RunError, UserError
+from sandbox.errors import Interrupted, RunError, UserError, nearest
 from sandbox.files import write_atomically
 from sandbox.run import Run, save_result
 from sandbox.tracking import Tracker
@@ -81,13 +83,15 @@ def resolve_device(device: Device) -> str:
     """The accelerator that ``auto`` means here.
 
     Raises:
-        UserError: the device asked for is not there.
+        UserError: there is no such device, or not here.
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
-    if not there[device]:
-        raise UserError(f"device {device} is not available here: {', '.join(k for k, v in there.items() if v)}")
+    if not there.get(device, False):
+        here = ", ".join(name for name, is_there in there.items() if is_there)
+        close = nearest(device, ["auto", *there]) if device not in there else ""
+        raise UserError(f"device {device!r} is not available: here are auto, {here}{close}")
     return device
 
 
@@ -111,7 +115,9 @@ def make_fabric(device: str, precision: str) -> Fabric:
 
 
 def build(run: Run, device: str) -> Study:
-    """The study of a run with fresh networks; imports ``<study>.study``."""
+    """The study of a run with fresh networks, from ``<study>.study``; seeds the random streams of torch and Python."""
+    torch.manual_seed(run.config.seed)
+    random.seed(run.config.seed)
     study: Study = import_module(f"{run.study}.study").STUDY(run.config, make_fabric(device, run.precision))
     return study
 
@@ -136,16 +142,14 @@ def _stop_requests() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         requests.append(number)
 
-    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Python lets only the main thread catch signals; in another one the caller must see to them.
+    caught = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    old = {number: signal.signal(number, ask) for number in caught}
     try:
         yield requests
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
-
-
-class Interrupted(Exception):
-    """The user asked to stop; everything so far is in a checkpoint."""
 
 
 class _Curve:
@@ -191,43 +195,46 @@ class Loop:
     """Trains a study from where its run stands to its last step."""
 
     def __init__(self, run: Run, study: Study, tracker: Tracker, found: Checkpoint | None) -> None:
-        counters = found.counters if found else {}
+        self.counters = found.counters if found else {}
         self.run, self.study, self.tracker = run, study, tracker
         self.start = found.step if found else 0
-        self.seconds = float(counters.get("seconds", 0.0))
-        self.curve = _Curve(counters.get("curve", {}))
+        self.began = time.monotonic() - float(self.counters.get("seconds", 0.0))
+        self.curve = _Curve(self.counters.get("curve", {}))
         self.guard = _Guard(run)
         self.pending: list[tuple[int, dict[str, Tensor]]] = []
         # Reading a loss waits for the GPU; there, losses are read at the points of the curve.
         self.read_every = 1 if study.fabric.device.type == "cpu" else run.config.log_every
 
-    def train(self) -> None:
-        """Runs the remaining steps.
+    def train(self) -> dict[str, Any]:
+        """Runs the remaining steps. Returns the counters of the last checkpoint.
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM came; a checkpoint holds everything.
             RunError: a loss or gradient is not finite.
             OSError: the disk is full; the checkpoints that stood are untouched.
         """
-        config, began = self.run.config, time.monotonic() - self.seconds
-        with _stop_requests() as stop, self._bar() as bar:
+        config = self.run.config
+        with _stop_requests() as requests, self._bar() as bar:
             if self.start == 0:
                 self._preview(0)
             for step in range(self.start + 1, config.steps + 1):
                 self.pending.append((step, self.study.step(step)))
-                due = step % config.checkpoint_every == 0 or step == config.steps or bool(stop)
+                stop = bool(requests)  # asked once a step: a request that comes later waits for the next one
+                due = step % config.checkpoint_every == 0 or step == config.steps or stop
                 if due or step % self.read_every == 0 or step % config.log_every == 0:
                     self._read(bar)
                 if step % config.log_every == 0:
                     self.tracker.scalars(self.curve.point(), step * config.batch)
                 if step % config.preview_every == 0 or step == config.steps:
                     self._preview(step)
-                self.seconds = time.monotonic() - began
                 if due:
                     self._save(step)
                 bar.update()
-                if stop and step < config.steps:
-                    raise Interrupted(f"stopped after step {step} of {config.steps}")
+                if stop:
+                    break
+        if requests:  # after the last step too: the scores can take longer than the user wants to wait
+            raise Interrupted(f"stopped after step {step} of {config.steps}")
+        return self.counters
 
     def _bar(self) -> "tqdm[Any]":
         config = self.run.config
@@ -252,14 +259,22 @@ class Loop:
     def _preview(self, step: int) -> None:
         picture, scores = self.study.preview()
         images = step * self.run.config.batch
-        Image.fromarray(picture).save(self.run.samples / f"step-{step:08d}.png")
+        content = io.BytesIO()
+        Image.fromarray(picture).save(content, "PNG")
+        write_atomically(self.run.samples / f"step-{step:08d}.png", content.getvalue())
         self.tracker.picture("samples", picture, images)
         if scores:
             self.tracker.scalars(scores, images)
 
     def _save(self, step: int) -> None:
-        counters = {"seconds": self.seconds, "curve": self.curve.sums, "mark": self.tracker.mark()}
-        save_checkpoint(self.run.checkpoints, step, self.study.modules, self.study.optimisers, counters)
+        memory = max(_peak_memory_mb(self.study.fabric.device), self.counters.get("peak_memory_mb", 0.0))
+        self.counters = {
+            "seconds": time.monotonic() - self.began,
+            "peak_memory_mb": memory,
+            "curve": self.curve.sums,
+            "mark": self.tracker.mark(),
+        }
+        save_checkpoint(self.run.checkpoints, step, self.study.modules, self.study.optimisers, self.counters)
 
 
 def complete(run: Run, study: Study, *, evaluate: bool = False) -> dict[str, Any]:
@@ -269,35 +284,47 @@ def complete(run: Run, study: Study, *, evaluate: bool = False) -> dict[str, Any
         run: opened and locked.
         study: its study, with fresh networks.
         evaluate: the run is complete; its scores and pictures are made again.
+
+    Raises:
+        UserError: ``evaluate``, but the training is not finished; a checkpoint of other code.
+        Interrupted, RunError, OSError: see `Loop.train`.
     """
-    found = newest_checkpoint(run.checkpoints)
+    found = newest_checkpoint(run.checkpoints, mend=True)
     if evaluate and (found is None or found.step < run.config.steps):
-        raise UserError(f"{run.folder} holds no finished training to evaluate")
+        raise UserError(f"{run.folder} holds no finished training to evaluate: the command without --evaluate goes on")
     if found is not None:
         found.restore(study.modules, study.optimisers)
-    with Tracker(run.folder, found.counters["mark"] if found else {}) as tracker:
-        loop = Loop(run, study, tracker, found)
-        loop.train()
-        return _finish(run, study, tracker, loop.seconds)
+        found.restore_random()
+    if found is not None and found.step >= run.config.steps:
+        counters = found.counters
+    else:
+        with Tracker(run.folder, found.counters["mark"] if found else {}) as tracker:
+            counters = Loop(run, study, tracker, found).train()
+    return _finish(run, study, counters)
 
 
-def _finish(run: Run, study: Study, tracker: Tracker, seconds: float) -> dict[str, Any]:
+def _finish(run: Run, study: Study, counters: Mapping[str, Any]) -> dict[str, Any]:
     config, images = run.config, run.config.steps * run.config.batch
     scores = study.evaluate()
     film = tile(study.film(frames=120, count=16, path="loop", seed=0), (4, 4))
     gif = encode_gif(film, fps=30)
-    write_atomically(run.samples / "interpolation.gif", gif)
-    tracker.gif("interpolation", gif, frame_size(film), images)
-    tracker.hparams({"arm": run.arm, **config.model_dump(mode="json")}, scores)
-    tracker.scalars(scores, images)
     costs = {
         "steps": config.steps,
         "images": images,
-        "seconds": round(seconds, 3),
-        "steps_per_second": round(config.steps / max(seconds, 1e-9), 3),
-        "peak_memory_mb": _peak_memory_mb(study.fabric.device),
+        "seconds": round(counters["seconds"], 3),
+        "steps_per_second": round(config.steps / max(counters["seconds"], 1e-9), 3),
+        "peak_memory_mb": counters.get("peak_memory_mb"),
         **study.costs(),
     }
+    # Everything is computed before an old result is touched: an evaluation that is stopped loses nothing. The result
+    # goes first, because from here on the curves lack their scores.
+    (run.folder / "result.json").unlink(missing_ok=True)
+    with Tracker(run.folder, counters["mark"]) as tracker:
+        tracker.gif("interpolation", gif, frame_size(film), images)
+        tracker.hparams({"arm": run.arm, **config.model_dump(mode="json")}, scores)
+        tracker.scalars(scores, images)
+        tracker.mark()  # on the disk before the result that says so
+    write_atomically(run.samples / "interpolation.gif", gif)
     save_result(run, scores, costs)
     return run.result()
 
@@ -305,5 +332,9 @@ def _finish(run: Run, study: Study, tracker: Tracker, seconds: float) -> dict[st
 def _peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    if sys.platform == "win32":
+        return 0.0  # Python asks Windows nothing of the kind
+    import resource
+
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

@@ -1,5 +1,47 @@
-"""Types and shapes are checked at run time in the tests (jaxtyping + beartype), and nowhere else."""
+"""Types and shapes are checked at run time in the tests (jaxtyping + beartype), and nowhere else.
 
+Commands run in processes of their own; see tests/sandbox/workshop.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(("sandbox", "gan"), "beartype.beartype")
+sys.path.insert(0, str(Path(__file__).parent / "sandbox" / "workshop"))
+install_import_hook(("sandbox", "gan"), "checked.checked")
+
+from shop import WORKSHOP, SmokeRun, Workshop, files, open_workshop, python  # noqa: E402
+
+SMOKE = ("--smoke", "--precision", "32", "--steps", "8")
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """A process from which commands start at once."""
+    with open_workshop(tmp_path_factory.mktemp("workshop")) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmokeRun]:
+    """The coordinate arm of the default GAN comparison, shrunk."""
+    root = tmp_path_factory.mktemp("smoke")
+    done = python("-m", "sandbox.gan", *SMOKE, "--root", root, cwd=root)
+    assert done.returncode == 0, done.stderr
+    before = files(root)
+    yield SmokeRun(SMOKE, root, root / "smoke/gan/sort_of_clevr/coord/seed-0", done.stdout, done.stderr)
+    assert files(root) == before, "a test has changed the run that all of them share"
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Makes the toy study known in this process. Returns its name."""
+    import sandbox.config
+    import sandbox.doors
+
+    monkeypatch.setitem(sandbox.config.STUDIES, "toy", "a toy")
+    monkeypatch.setitem(sandbox.doors.DEFAULT_CONFIG, "toy", str(WORKSHOP / "toy.yaml"))
+    return "toy"

@@ -26,7 +26,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_every_config_and_its_type_marker(installed: Path) -> None:
     names = {path.relative_to(ROOT / "configs") for path in (ROOT / "configs").glob("*/*.yaml")}
     assert names
-    assert names == {path.relative_to(installed / "sandbox/configs") for path in installed.glob("sandbox/configs/*/*.yaml")}
+    assert names == {
+        path.relative_to(installed / "sandbox/configs") for path in installed.glob("sandbox/configs/*/*.yaml")
+    }
     assert (installed / "sandbox/py.typed").exists()
     assert not (installed / "tests").exists()
 

@@ -33,9 +33,7 @@ def test_the_demo_trains_both_arms_and_lays_them_side_by_side(tmp_path: Path) ->
 
 
 def test_the_demo_takes_the_flags_of_the_door_and_refuses_others() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "sandbox.demo", "--smok"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "sandbox.demo", "--smok"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--smoke" in done.stderr
     assert "Traceback" not in done.stderr

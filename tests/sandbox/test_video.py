@@ -25,7 +25,12 @@ from sandbox.video import (
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 99), frames=st.integers(2, 40), count=st.integers(1, 4), law=st.sampled_from(["normal", "uniform"]))
+@given(
+    seed=st.integers(0, 99),
+    frames=st.integers(2, 40),
+    count=st.integers(1, 4),
+    law=st.sampled_from(["normal", "uniform"]),
+)
 def test_a_pair_path_goes_from_one_latent_to_another(seed: int, frames: int, count: int, law: str) -> None:
     path = latent_path(law, 8, frames=frames, count=count, kind="pair", seed=seed)  # type: ignore[arg-type]
     ends = draw_latents(law, count * 2, 8, keyed_generator(seed, "path", "pair")).view(count, 2, 8)  # type: ignore[arg-type]
