@@ -35,10 +35,19 @@ def guarded(main: Callable[[], object]) -> NoReturn:
     except BrokenPipeError:  # `| head` closed the pipe; Python would complain once more when it flushes at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        code = _complain(f"out of memory ({one_line(error, 100)}): a smaller --batch needs less; {SAFE}", 1)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         code = _complain(f"{error.strerror or one_line(error)}{where}; {SAFE}", 1)
     sys.exit(code)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # torch's are RuntimeErrors; importing it here to ask for its class would slow every help page down.
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ Commands run in processes of their own; see tests/sandbox/workshop.
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
@@ -13,9 +14,9 @@ from jaxtyping import install_import_hook
 sys.path.insert(0, str(Path(__file__).parent / "sandbox" / "workshop"))
 install_import_hook(("sandbox", "gan"), "checked.checked")
 
-from shop import WORKSHOP, SmokeRun, Workshop, files, open_workshop, python  # noqa: E402
+from shop import WORKSHOP, SmokeRun, Workshop, fault, files, open_workshop, outcome, python  # noqa: E402
 
-SMOKE = ("--smoke", "--precision", "32", "--steps", "8")
+SMOKE = ("--smoke", "--device", "cpu", "--precision", "32", "--steps", "8")
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,16 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmokeRun]:
     before = files(root)
     yield SmokeRun(SMOKE, root, root / "smoke/gan/sort_of_clevr/coord/seed-0", done.stdout, done.stderr)
     assert files(root) == before, "a test has changed the run that all of them share"
+
+
+@pytest.fixture(scope="session")
+def untouched(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], int]:
+    """What an uninterrupted toy run ends with, and its number of operations on files."""
+    root = tmp_path_factory.mktemp("untouched")
+    end = "import atexit, os\nend = os._exit\nos._exit = lambda code: (print(faults.count, flush=True), end(code))"
+    command = workshop.toy("--root", root, before=f"{fault(0, 'count')}\n{end}")
+    assert command.wait() == 0
+    return outcome(root / "toy/toy/coord/seed-0"), int(command.stdout.splitlines()[-1])
 
 
 @pytest.fixture

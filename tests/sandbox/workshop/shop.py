@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 WORKSHOP = Path(__file__).parent
+# Bit for bit is a promise of one thread on the CPU; and a process that has asked for a GPU must not fork.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 @dataclass
@@ -120,9 +122,8 @@ class Workshop:
 @contextmanager
 def open_workshop(folder: Path) -> Iterator[Workshop]:
     """Starts the workshop; closed, it kills what still runs."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(WORKSHOP / "zygote.py")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
         shop = Workshop(folder, process)
         assert shop.hear() == "ready"
         yield shop
@@ -151,9 +152,8 @@ class SmokeRun:
 
 def python(*arguments: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
     """A fresh interpreter: what a user waits for."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -193,3 +193,13 @@ def outcome(folder: Path) -> dict[str, Any]:
         "config": everything["config.yaml"],
         "samples": {name: content for name, content in everything.items() if name.startswith("samples/")},
     }
+
+
+def fault(operation: int, kind: str) -> str:
+    """Code that puts a fault before an operation on files; see workshop/faults.py."""
+    return f"import faults\nfaults.at_operation({operation}, {kind!r})"
+
+
+def wrapped(method: str, body: str) -> str:
+    """Code that replaces a method of the toy study; ``old`` is what stood there."""
+    return f"import os, signal, toy.study\nold = toy.study.ToyStudy.{method}\n{body}\ntoy.study.ToyStudy.{method} = new"
