@@ -5,16 +5,19 @@ sandbox.load(run_folder)           a run's networks, in a notebook
 sandbox.CoordConv2d, coordify      the layer, for your own networks
 """
 
-from sandbox.coordconv import CoordConv2d, CoordConvTranspose2d, coordify, coordinate_planes
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox.coordconv import CoordConv2d, CoordConvTranspose2d, coordify, coordinate_planes
+    from sandbox.loading import load
 
 __all__ = ["CoordConv2d", "CoordConvTranspose2d", "coordify", "coordinate_planes", "load"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    # Lazy: the layer alone must not pull in TensorBoard and Fabric.
-    if name == "load":
-        from sandbox.loading import load
-
-        return load
-    raise AttributeError(f"module 'sandbox' has no attribute {name!r}")
+    # Lazy: a list of commands must not wait for torch, nor the layer for TensorBoard.
+    if name not in __all__:
+        raise AttributeError(f"module 'sandbox' has no attribute {name!r}")
+    return getattr(import_module("sandbox.loading" if name == "load" else "sandbox.coordconv"), name)

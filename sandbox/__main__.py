@@ -6,7 +6,10 @@ from sandbox.config import STUDIES, config_names, find_config
 from sandbox.flags import Parser
 from sandbox.guard import guarded
 
-_OTHERS = {"video": "latent paths of a trained run as GIF or MP4"}
+_OTHERS = {
+    "video": "latent paths of trained runs as GIF or MP4, several side by side",
+    "demo": "both arms of the default GAN comparison, one seed, side by side",
+}
 
 
 def _title(name: str) -> str:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sandbox import doors
 from sandbox.files import write_atomically
+from sandbox.guard import guarded
 
 ARMS = ("conv", "coord")
 SHOWN = ("score/valid", "score/position_divergence", "score/coherence")
@@ -16,6 +16,8 @@ SHOWN = ("score/valid", "score/position_divergence", "score/coherence")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains what is not complete yet; says where the pictures are and how to open TensorBoard."""
+    from sandbox import doors  # here, so that a Ctrl-C while torch loads is one line as well
+
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     folders = [doors.main("gan", [*arguments, "--arm", arm]) for arm in ARMS]
     film = _compare(folders)
@@ -44,4 +46,4 @@ def _table(folders: Sequence[Path]) -> None:
 
 
 if __name__ == "__main__":
-    doors.guarded(main)
+    guarded(main)

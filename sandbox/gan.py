@@ -1,6 +1,9 @@
 """`python -m sandbox.gan`: trains one arm of a GAN comparison. The study itself is the package `gan`."""
 
-from sandbox.doors import guarded, main
+from importlib import import_module
+
+from sandbox.guard import guarded
 
 if __name__ == "__main__":
-    guarded(lambda: main("gan"))
+    # Imported inside, so that a Ctrl-C while torch loads is one line as well.
+    guarded(lambda: import_module("sandbox.doors").main("gan"))

@@ -225,17 +225,19 @@ def _grid(text: str) -> tuple[int, int]:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    from sandbox.doors import Parser, whole_number
+    from sandbox.flags import Parser, one_of, whole_number
 
     parser = Parser("python -m sandbox.video", "Renders latent paths of trained runs; of several, side by side.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder: runs/gan/sort_of_clevr/coord/seed-0")
     parser.add_argument("--frames", type=whole_number(2, 2000), default=120, help="length of the film (default: 120)")
     parser.add_argument("--grid", default="4x4", help="rows x columns of paths (default: 4x4)")
-    parser.add_argument("--format", choices=("gif", "mp4"), default="gif", help="default: gif, under 5 MB")
+    parser.add_argument("--format", type=one_of("gif", "mp4"), default="gif", help="default: gif, under 5 MB")
     parser.add_argument("--fps", type=whole_number(1, 60), default=30, help="frames a second (default: 30)")
-    parser.add_argument("--path", choices=("loop", "pair"), default="loop", help="closed loop, or from one to another")
+    parser.add_argument(
+        "--path", type=one_of("loop", "pair"), default="loop", help="closed (default), or one to another"
+    )
     parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0, help="of the path (default: 0)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
+    parser.add_argument("--device", type=one_of("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
     parser.add_argument("--output", type=Path, help="file (default: samples/<path>-<seed>.<format> of the first run)")
     return parser.parse(arguments)
 
@@ -260,6 +262,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from sandbox.doors import guarded
+    from sandbox.guard import guarded
 
     guarded(main)

@@ -223,7 +223,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert reader.stderr in ("141\n", "0\n"), "0 where the pipe took all of it before the reader was gone"
 
 
-@pytest.mark.parametrize("module", ["lightning_fabric", "gan.study", "sandbox.run"])
+@pytest.mark.parametrize("module", ["torch", "pydantic", "lightning_fabric", "gan.study", "sandbox.run"])
 def test_ctrl_c_while_starting_is_one_line(tmp_path: Path, module: str) -> None:
     code = f"""
 import os, runpy, signal, sys
