@@ -2,7 +2,10 @@
 
 import copy
 import io
+import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -592,3 +595,25 @@ def test_two_processes_get_the_gradient_of_the_whole_batch(tmp_path: Path) -> No
     net(images).square().mean().backward()
     for parameter, gradient in zip(net.parameters(), torch.load(tmp_path / "gradients.pt"), strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
+
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "coordconv.py"
+
+
+def benchmark(*flags: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, BENCHMARK, *flags], capture_output=True, text=True, check=False)
+
+
+def test_the_benchmark_runs_and_writes_its_ratios(tmp_path: Path) -> None:
+    done = benchmark("--quick", "--device", "cpu", "--threads", "1", "--json", str(tmp_path / "ratios.json"))
+    assert done.returncode == 0, done.stderr
+    assert "goal 1.05" in done.stdout
+    settings = json.loads((tmp_path / "ratios.json").read_text())["settings"]
+    assert {"cpu, contiguous, float32", "cpu, channels last, float32"} <= set(settings)
+    assert all(cell["ratio"] > 0 and cell["concatenating"] > 0 for cells in settings.values() for cell in cells)
+
+
+def test_the_benchmark_refuses_wrong_flags() -> None:
+    done = benchmark("--device", "abacus")
+    assert done.returncode == 2
+    assert "invalid choice: 'abacus'" in done.stderr
