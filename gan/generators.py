@@ -1,6 +1,6 @@
 """Generators: latents to images.
 
-* `MatchedGenerator`: dense stem, upsampling blocks; the same topology with plain and with coordinate convolutions.
+* `MatchedGenerator`: dense or tiled stem, upsampling blocks; one topology with plain and with coordinate convolutions.
 * `PaperGenerator`, `PaperCoordGenerator`: the two of Liu et al. 2018 (arXiv 1807.03247, section 5), which differ in
   far more than the coordinates.
 """
@@ -11,21 +11,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gan.config import Stem
 from sandbox.blocks import Convolutions, UpBlock
 
 Images = Float[Tensor, "b 3 s s"]
 
 
 class MatchedGenerator(nn.Module):
-    """Dense layers to 4x4, then upsampling blocks to 64x64, then tanh. ``(b, latent) -> (b, 3, 64, 64)`` in (-1, 1).
+    """Dense layers to a 4x4 map, upsampling blocks to 64x64, tanh. ``(b, latent) -> (b, 3, 64, 64)`` in (-1, 1).
 
     Args:
         convs: plain or coordinate convolutions; the first upsampling block holds the ``first`` one.
         latent: size of the latent vector.
         width: channels at 64x64; each smaller size has twice as many, at most ``8 * width``.
+        stem: ``dense`` gives every cell of the 4x4 map its own features; ``tiled`` gives all of them the same, so that
+            only padding or coordinates can tell one place from another.
     """
 
-    def __init__(self, convs: Convolutions, latent: int, width: int) -> None:
+    def __init__(self, convs: Convolutions, latent: int, width: int, stem: Stem = "dense") -> None:
         super().__init__()
         channels = [8 * width, 8 * width, 4 * width, 2 * width, width]  # at 4, 8, 16, 32, 64 pixels
         # Where one object goes depends on where the other is: two dense layers decide before anything has a place.
@@ -33,7 +36,8 @@ class MatchedGenerator(nn.Module):
         self.mapping = nn.Sequential(
             nn.Linear(latent, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, hidden), nn.LeakyReLU(0.2)
         )
-        self.stem = nn.Linear(hidden, channels[0] * 16)
+        self.cells = 4 if stem == "dense" else 1  # along each axis, before tiling
+        self.stem = nn.Linear(hidden, channels[0] * self.cells**2)
         self.stem_norm = nn.BatchNorm2d(channels[0])
         self.blocks = nn.Sequential(
             *(UpBlock(convs, a, b, first=i == 0) for i, (a, b) in enumerate(pairwise(channels)))
@@ -42,7 +46,15 @@ class MatchedGenerator(nn.Module):
 
     def forward(self, z: Float[Tensor, "b latent"]) -> Images:
         """Images of latents."""
-        x = self.stem(self.mapping(z)).unflatten(1, (-1, 4, 4))  # (b, 8w, 4, 4)
+        x = self.stem(self.mapping(z)).unflatten(1, (-1, self.cells, self.cells))  # (b, 8w, 4, 4), tiled (b, 8w, 1, 1)
+        return self.paint(x.expand(-1, -1, 4, 4))
+
+    def paint(self, x: Float[Tensor, "b c 4 4"]) -> Images:
+        """Images of the stem's maps ``(b, 8w, 4, 4)``: all of the network that works on pixels.
+
+        With circular padding and without coordinates it is equivariant: maps rolled by one cell give images rolled by
+        16 pixels, the total stride.
+        """
         x = nn.functional.leaky_relu(self.stem_norm(x), 0.2)
         return torch.tanh(self.to_rgb(self.blocks(x)))
 

@@ -8,14 +8,13 @@
 | paper         | as nonsaturating                    | none    | Liu 2018, arXiv 1807.03247 |
 """
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-Loss = Literal["nonsaturating", "relativistic", "hinge", "paper"]
+from gan.config import Loss
+
 Scores = Float[Tensor, " b"]
 Scalar = Float[Tensor, ""]
 

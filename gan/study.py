@@ -9,68 +9,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from lightning_fabric import Fabric
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.nn.utils.parametrizations import spectral_norm
 
+from gan.config import GanConfig
 from gan.discriminators import MatchedDiscriminator, PaperDiscriminator
 from gan.generators import MatchedGenerator, PaperCoordGenerator, PaperGenerator
-from gan.losses import Loss, discriminator_loss, generator_loss, gradient_penalty, penalised
+from gan.losses import discriminator_loss, generator_loss, gradient_penalty, penalised
 from sandbox import metrics
-from sandbox.blocks import Convolutions, CoordLayers, PaddingMode, keyed_generator, seed_parameters
-from sandbox.config import Config
+from sandbox.blocks import Convolutions, keyed_generator, seed_parameters
+from sandbox.config import Config, CoordLayers
 from sandbox.data.shapes import Separation, SortOfClevr
+from sandbox.processes import average_buffers, average_gradients, share
 from sandbox.training import Picture, Study, multiply_adds
-from sandbox.video import Law, draw_latents, latent_path, tile
+from sandbox.video import draw_latents, latent_path, tile
 
 _CHUNK = 125  # images generated at a time outside training: bounds the memory, and fills the cores
-
-
-class GanConfig(Config):
-    """A GAN run. Defaults are the paper's where it states them; the YAML files say where they leave it, and why."""
-
-    architecture: Literal["matched", "paper"] = Field(
-        "matched", description="matched: one topology in both arms; paper: the two published networks"
-    )
-    coord_in: Literal["g", "d", "gd"] = Field("gd", description="which networks of the coord arm know coordinates")
-    coord_layers: CoordLayers = Field("all", description="which of their convolutions do (matched only)")
-    with_r: bool = Field(False, description="the radius as a third coordinate")
-    padding_mode: PaddingMode = Field("zeros", description="padding of every convolution (not of transposed ones)")
-    width: int = Field(16, ge=1, le=512, description="generator channels at 64x64 (matched only)")
-    d_width: int = Field(32, ge=1, le=512, description="discriminator channels at 32x32 (matched only)")
-    latent: int = Field(256, ge=1, le=4096, description="size of the latent vector")
-    latent_law: Law = Field("uniform", description="prior of the latents: normal, or uniform in (-1, 1)")
-    loss: Loss = Field("nonsaturating", description="hinge brings spectral norm, relativistic is R3GAN's")
-    gamma: float = Field(1.0, ge=0, le=1e4, description="weight of the gradient penalty, times a half")
-    penalty_every: int = Field(8, ge=1, le=1000, description="steps between two penalties, each weighted as many times")
-    g_steps: int = Field(1, ge=1, le=10, description="generator updates a step, beside one of the discriminator")
-    lr_g: float = Field(5e-4, gt=0, le=1, description="Adam learning rate of the generator")
-    lr_d: float = Field(1e-4, gt=0, le=1, description="Adam learning rate of the discriminator")
-    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the mean gradient")
-    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the squared gradient")
-    decay: float = Field(0.0, ge=0, le=1, description="last share of the steps over which the rates fall to 0 (cosine)")
-    ema: float = Field(0.995, ge=0, lt=1, description="decay a step of the averaged generator, which makes the samples")
-    images: int = Field(50_000, ge=32, le=10**7, description="training images; image i is always the same")
-    separation: Separation = Field(
-        "clear", description="clear: objects never touch; paper: centres at least 20 px apart"
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.batch > self.images:
-            raise ValueError(f"batch ({self.batch}) must not exceed images ({self.images})")
-        return self
-
-    def shrunk(self) -> Self:
-        """The recipe in seconds: thin networks, a penalty within the few steps."""
-        return super().shrunk().model_copy(update={"width": 2, "d_width": 2, "images": 64, "penalty_every": 2})
 
 
 @lru_cache(maxsize=1)
@@ -102,8 +63,8 @@ def make_networks(config: GanConfig) -> tuple[nn.Module, nn.Module]:
         generator = (PaperCoordGenerator if g_convs.coord else PaperGenerator)(g_convs, config.latent)
         discriminator = PaperDiscriminator(d_convs)
     else:
-        generator = MatchedGenerator(g_convs, config.latent, config.width)
-        discriminator = MatchedDiscriminator(d_convs, config.d_width)
+        generator = MatchedGenerator(g_convs, config.latent, config.width, config.stem)
+        discriminator = MatchedDiscriminator(d_convs, config.d_width, config.head)
     for name, network in (("generator", generator), ("discriminator", discriminator)):
         seed_parameters(network, config.seed, name)
     if config.loss == "hinge":
@@ -118,6 +79,7 @@ class GanStudy(Study):
     """Trains a generator against a discriminator and scores its moving average.
 
     Modules: ``generator``, ``discriminator`` and ``ema``, the averaged generator that makes every picture and score.
+    Over several processes batch norm sees its process's share of the batch; all else is as in one process.
     """
 
     config: GanConfig
@@ -150,13 +112,13 @@ class GanStudy(Study):
     def step(self, step: int) -> dict[str, Tensor]:
         """One update of the discriminator, ``g_steps`` of the generator, one of the average."""
         self._set_rates(step)
-        real = self._batch(step)  # (b, 3, 64, 64)
+        real = self._batch(step)  # (b, 3, 64, 64), b the share of this process
         latents = self._latents(self.config.batch * self.config.g_steps, "train", step).split(self.config.batch)
-        fake = self._run(self.generator, latents[0])
+        fake = self._run(self.generator, share(latents[0]))
         losses = self._discriminator_step(step, real, fake.detach())
         losses |= self._generator_step(real, fake)  # the generator has not moved: the same images serve both
         for z in latents[1:]:
-            losses |= self._generator_step(real, self._run(self.generator, z))
+            losses |= self._generator_step(real, self._run(self.generator, share(z)))
         self._average(step)
         return losses
 
@@ -200,6 +162,7 @@ class GanStudy(Study):
         optimiser = self.optimisers[name]
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        average_gradients(self.modules[name])
         optimiser.step()
         return get_total_norm([p.grad for p in self.modules[name].parameters() if p.grad is not None])
 
@@ -207,6 +170,7 @@ class GanStudy(Study):
     def _average(self, step: int) -> None:
         decay = min(self.config.ema, step / (step + 10))  # a young average must forget the start
         ema, generator = self.modules["ema"], self.modules["generator"]
+        average_buffers(generator, self.modules["discriminator"])
         torch._foreach_lerp_(list(ema.parameters()), list(generator.parameters()), 1 - decay)
         for averaged, current in zip(ema.buffers(), generator.buffers(), strict=True):
             averaged.copy_(current)
@@ -238,7 +202,7 @@ class GanStudy(Study):
         return self._order[1]
 
     def _batch(self, step: int) -> Float[Tensor, "b 3 64 64"]:
-        indices = self._indices(step)
+        indices = share(self._indices(step))
         if self.fabric.device.type == "cpu":  # painting a batch is cheaper than keeping 600 MB of them
             images = torch.from_numpy(self.data.render(indices.numpy()).images)
         else:
@@ -306,5 +270,4 @@ class GanStudy(Study):
         }
 
 
-CONFIG = GanConfig
 STUDY = GanStudy

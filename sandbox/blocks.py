@@ -10,16 +10,13 @@ A network takes a `Convolutions` and asks it for every convolution, so that two 
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sandbox.config import CoordLayers, PaddingMode
 from sandbox.coordconv import CoordConv2d, CoordConvTranspose2d, add_map, content_bound
-
-CoordLayers = Literal["first", "all"]
-PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,20 @@ A YAML file holds one experiment and, outside it, the arms that are compared and
     arms:
       conv: {coord: false}
       coord: {coord: true}
-    seeds: [0, 1, 2]
+      wide: {coord: false, width: 17}
+    compare: [conv, coord]        # the arms `python -m sandbox.compare` runs unless told otherwise; the first is the
+    seeds: [0, 1, 2]              # reference. tasks: games, splits: like arms, every arm runs each
 
-The command line wins over ``--smoke``, that over the arm, the arm over the experiment, the experiment over the class
-defaults. A study derives its own model from `Config`; each field has a help text with its unit.
+The command line wins over ``--smoke``, that over the arm, the arm over the task, that over the experiment, and that
+over the class defaults. A study's module ``<study>.config`` holds its own model, derived from `Config`, each field with
+a help text and its unit, and its scores (`Score`); it imports no torch, so that ``--help`` is quick.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 
@@ -29,10 +33,39 @@ from sandbox.errors import UserError, nearest, one_line
 STUDIES = {
     "gan": "generators and discriminators on Sort-of-CLEVR, with latent-interpolation GIFs",
 }  # name -> one line for `python -m sandbox`
+# A package of one's own becomes a study through the entry point group "coordconv_sandbox.studies".
+STUDIES |= {
+    point.name: str(point.dist.metadata["Summary"] if point.dist else point.value)
+    for point in entry_points(group="coordconv_sandbox.studies")
+    if point.name not in STUDIES
+}
 COMMAND_LINE = "the command line"
 SEEDS = 2**31
+_RESERVED = ("comparison", "smoke")  # folders beside the arms and tasks
 _NO_NAME = ' in "<unicode string>"'  # what YAML calls a text that it was handed
-_KEYS = ("study", "experiment", "arms", "seeds")
+_KEYS = ("study", "experiment", "arms", "compare", "tasks", "seeds")
+CoordLayers = Literal["first", "all"]
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+Law = Literal["normal", "uniform"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score that a study's comparison reports; declared before anything is run.
+
+    Attributes:
+        tag: key of the scores in ``result.json``; defined in docs/metrics.md.
+        better: which direction is.
+        name: a few words for tables, with the unit where there is one.
+        primary: the one score that a conclusion is drawn from.
+        curve: tag of the learning curve that goes with it, if any.
+    """
+
+    tag: str
+    better: Literal["higher", "lower"]
+    name: str
+    primary: bool = False
+    curve: str | None = None
 
 
 class Config(BaseModel):
@@ -63,6 +96,15 @@ class Config(BaseModel):
             raise ValueError(f"allowed are {allowed(cls.model_fields[str(info.field_name)])}")
         return value
 
+    def differs_by_coordinates_alone(self, other: "Config") -> bool:
+        """Whether the two arms share topology and content weights at one seed; else they are paired by data only."""
+        return self.model_copy(update={"coord": other.coord}) == other
+
+    @property
+    def cycle(self) -> int:
+        """Steps after which the work of a step repeats itself: a step in many may cost more than the others."""
+        return 1
+
     def shrunk(self) -> Self:
         """The same recipe in seconds, every part run: what ``--smoke`` runs. Studies shrink their own fields too."""
         return self.model_copy(
@@ -79,7 +121,9 @@ class Experiment:
         name: the file's stem; names the run folder.
         path: the file.
         values: field -> value, over the class defaults.
-        arms: arm -> field -> value, over ``values``.
+        arms: arm -> field -> value, over ``values`` and the task's.
+        compared: the arms a comparison runs unless told otherwise, the reference first.
+        tasks: task -> field -> value, over ``values``; empty where there is but one.
         seeds: the seeds a comparison runs.
     """
 
@@ -88,24 +132,39 @@ class Experiment:
     path: Path
     values: Mapping[str, Any]
     arms: Mapping[str, Mapping[str, Any]]
+    compared: tuple[str, ...]
+    tasks: Mapping[str, Mapping[str, Any]]
     seeds: tuple[int, ...]
 
-    def resolve(self, arm: str, overrides: Mapping[str, Any] | None = None, *, smoke: bool = False) -> Config:
+    def resolve(
+        self, arm: str, overrides: Mapping[str, Any] | None = None, *, smoke: bool = False, task: str | None = None
+    ) -> Config:
         """The configuration of one arm; ``overrides`` win, over the shrinking of ``smoke`` too.
 
         Raises:
-            UserError: the arm is not in the file; a key is unknown or a value out of range, in any arm.
+            UserError: the arm or the task is not in the file; a key is unknown or a value out of range, in any arm.
         """
-        if arm not in self.arms:
-            raise UserError(f"no arm {arm!r} in {self.path}: it has {', '.join(self.arms)}{nearest(arm, self.arms)}")
+        self.check_names([arm], [task])
         model = study_config(self.study)
         # The file is validated by itself first, so that an error names the place it comes from.
+        settings = {} if task is None else self.tasks[task]
+        place = f"{self.path} (arm {{}})" if task is None else f"{self.path} (task {task}, arm {{}})"
         configs = {
-            name: validated(model, {**self.values, **values}, f"{self.path} (arm {name})")
+            name: validated(model, {**self.values, **settings, **values}, place.format(name))
             for name, values in self.arms.items()
         }
         config = configs[arm].shrunk() if smoke else configs[arm]
         return validated(model, {**config.model_dump(), **(overrides or {})}, COMMAND_LINE)
+
+    def check_names(self, arms: Iterable[str], tasks: Iterable[str | None]) -> None:
+        """Raises `UserError` for an arm or a task that the file does not have, with the nearest it has."""
+        for what, names, known in (("arm", arms, self.arms), ("task", tasks, self.tasks)):
+            for name in names:
+                if name is not None and name not in known:
+                    has = f"it has {', '.join(known)}{nearest(name, known)}" if known else "it has none"
+                    raise UserError(f"no {what} {name!r} in {self.path}: {has}")
+        if self.tasks and None in tasks:
+            raise UserError(f"{self.path} has several tasks: --task takes one of {', '.join(self.tasks)}")
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -131,6 +190,14 @@ def config_folder() -> Path:
         if folder.is_dir():
             return folder
     raise UserError(f"no folder of configs in {package} or beside it; give --config a path")
+
+
+def config_title(path: Path) -> str:
+    """What ``--config`` takes for a file: its name if it is one of ours, else its path."""
+    try:
+        return path.resolve().relative_to(config_folder()).with_suffix("").as_posix()
+    except (ValueError, UserError):
+        return str(path)
 
 
 def config_names() -> list[str]:
@@ -182,12 +249,15 @@ def load_experiment(name: str) -> Experiment:
             f"{path} names no study: {known}" if study is None else f"no study {study!r} in {path}: {known}"
         )
     values = document.get("experiment")
+    arms = _variants(path, "arm", document.get("arms", {"conv": {"coord": False}, "coord": {"coord": True}}))
     return Experiment(
         study,
         path.stem,
         path,
         _mapping({} if values is None else values, f"{path}: experiment"),
-        _arms(path, document.get("arms")),
+        arms,
+        _compared(path, document.get("compare", list(arms)), arms),
+        _variants(path, "task", document["tasks"]) if "tasks" in document else {},
         _seeds(path, document.get("seeds")),
     )
 
@@ -211,15 +281,28 @@ def _mapping(value: Any, what: str) -> dict[str, Any]:
     return {str(key): item for key, item in value.items()}
 
 
-def _arms(path: Path, value: Any) -> dict[str, dict[str, Any]]:
-    if value is None:
-        return {"conv": {"coord": False}, "coord": {"coord": True}}
+def _variants(path: Path, kind: str, value: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(value, dict) or not value:
-        raise UserError(f"{path}: arms must be a mapping of names to overrides, such as conv: {{coord: false}}")
+        raise UserError(f"{path}: {kind}s must be a mapping of names to overrides, such as conv: {{coord: false}}")
+    if taken := [name for name in value if name in _RESERVED]:
+        raise UserError(f"{path}: no {kind} can be called {taken[0]!r}: that folder holds something else")
     return {
-        folder_name(arm, f"an arm of {path}"): _mapping({} if over is None else over, f"{path}: arm {arm}")
-        for arm, over in value.items()
+        folder_name(name, f"{'an' if kind == 'arm' else 'a'} {kind} of {path}"): _mapping(
+            {} if over is None else over, f"{path}: {kind} {name}"
+        )
+        for name, over in value.items()
     }
+
+
+def _compared(path: Path, value: Any, arms: Mapping[str, Any]) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
+        raise UserError(f"{path}: compare must be a list of different arms, not {one_line(repr(value), 60)}")
+    for arm in value:
+        if arm not in arms:
+            raise UserError(
+                f"{path}: compare names {arm!r}, but the arms are {', '.join(arms)}{nearest(str(arm), arms)}"
+            )
+    return tuple(value)
 
 
 def _seeds(path: Path, value: Any) -> tuple[int, ...]:
@@ -245,21 +328,38 @@ def folder_name(name: object, what: str) -> str:
 
 
 def study_config(study: str) -> type[Config]:
-    """The configuration model of a study; imports ``<study>.study``.
+    """The configuration model of a study; imports ``<study>.config``.
 
     Raises:
         UserError: another package of that name stands before ours on Python's path.
     """
+    model: type[Config] = _study_module(study).CONFIG
+    return model
+
+
+def study_scores(study: str) -> tuple[Score, ...]:
+    """The scores a study declares, the primary one first.
+
+    Raises:
+        UserError: as `study_config`.
+        ValueError: not exactly one is primary.
+    """
+    scores: tuple[Score, ...] = _study_module(study).SCORES
+    if sum(score.primary for score in scores) != 1:
+        raise ValueError(f"{study}.config must declare exactly one primary score")
+    return tuple(sorted(scores, key=lambda score: not score.primary))
+
+
+def _study_module(study: str) -> Any:
     try:
-        model: type[Config] = import_module(f"{study}.study").CONFIG
+        return import_module(f"{study}.config")
     except ModuleNotFoundError as error:
-        if error.name not in (study, f"{study}.study"):
+        if error.name not in (study, f"{study}.config"):
             raise
         if error.name == study:
             raise UserError(f"the study's package {study!r} is not installed") from None
         found = getattr(import_module(study), "__path__", ["?"])[0]
         raise UserError(f"{found} hides the sandbox's own package {study!r}: run from another folder") from None
-    return model
 
 
 def validated(model: type[Config], values: Mapping[str, Any], source: str) -> Config:

@@ -47,6 +47,17 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def positive(text: str) -> float:
+    """An argparse type: a number above 0, such as 0.5."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
 def one_of(*names: str) -> Callable[[str], str]:
     """An argparse type: one of some names. Unlike ``choices`` it says which is nearest."""
 

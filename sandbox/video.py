@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from sandbox.blocks import keyed_generator
+from sandbox.config import Law
 from sandbox.errors import UserError
 from sandbox.files import write_atomically
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from sandbox.run import Run
     from sandbox.training import Device
 
-Law = Literal["normal", "uniform"]
 PathKind = Literal["loop", "pair"]
 Frames = UInt8[np.ndarray, "t h w 3"]
 Sheet = UInt8[np.ndarray, "t height width 3"]  # larger than what it is made of

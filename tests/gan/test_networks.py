@@ -27,8 +27,13 @@ def test_the_paper_networks_have_the_published_sizes() -> None:
 
 @pytest.mark.parametrize(
     "generator",
-    [PaperGenerator(PLAIN, 8), PaperCoordGenerator(FIRST, 8), MatchedGenerator(PLAIN, 8, 2)],
-    ids=lambda network: type(network).__name__,
+    [
+        PaperGenerator(PLAIN, 8),
+        PaperCoordGenerator(FIRST, 8),
+        MatchedGenerator(PLAIN, 8, 2),
+        MatchedGenerator(FIRST, 8, 2, "tiled"),
+    ],
+    ids=("paper", "paper coord", "matched", "matched tiled"),
 )
 def test_generators_make_images_in_range(generator: torch.nn.Module) -> None:
     images = generator(3 * torch.randn(3, 8))
@@ -36,7 +41,11 @@ def test_generators_make_images_in_range(generator: torch.nn.Module) -> None:
     assert images.abs().max() <= 1
 
 
-@pytest.mark.parametrize("discriminator", [PaperDiscriminator(FIRST), MatchedDiscriminator(PLAIN, 2)])
+@pytest.mark.parametrize(
+    "discriminator",
+    [PaperDiscriminator(FIRST), MatchedDiscriminator(PLAIN, 2), MatchedDiscriminator(PLAIN, 2, "pooled")],
+    ids=("paper", "matched", "matched pooled"),
+)
 def test_discriminators_give_a_score_an_image(discriminator: torch.nn.Module) -> None:
     assert discriminator(torch.zeros(3, 3, 64, 64)).shape == (3,)
 

@@ -123,7 +123,7 @@ def test_a_config_that_is_not_there_is_named_with_the_nearest(
 
 GAN = "study: gan\n"
 WRONG: list[tuple[str | bytes, list[str]]] = [
-    ("", ["is empty", "study, experiment, arms, seeds"]),
+    ("", ["is empty", "study, experiment, arms, compare, tasks, seeds"]),
     ("a: [1, 2\nb: }", ["cannot be read as YAML", "line 2"]),
     ("- study", ["no mapping", "['study']"]),
     (b"\x00\x01\x02", ["cannot be read as YAML"]),

@@ -15,7 +15,8 @@ from typing import Any
 
 WORKSHOP = Path(__file__).parent
 # Bit for bit is a promise of one thread on the CPU; and a process that has asked for a GPU must not fork.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+# The toy is a study through its entry point, which Python finds beside it.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(WORKSHOP)}
 
 
 @dataclass

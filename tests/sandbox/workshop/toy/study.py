@@ -11,19 +11,11 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from lightning_fabric import Fabric
-from pydantic import Field
 from torch import Tensor, nn
+from toy.config import ToyConfig
 
 from sandbox.config import Config
 from sandbox.training import Picture, Study
-
-
-class ToyConfig(Config):
-    """A toy run."""
-
-    rate: float = Field(0.05, gt=0, le=1, description="learning rate")
-    law: str = Field("normal", description="no constraint")
-    explode_at: int = Field(0, ge=0, le=100, description="step whose loss is infinite; 0 for none")
 
 
 class ToyStudy(Study):
@@ -79,5 +71,4 @@ class ToyStudy(Study):
         return {"parameters": {name: sum(p.numel() for p in m.parameters()) for name, m in self.modules.items()}}
 
 
-CONFIG = ToyConfig
 STUDY = ToyStudy
