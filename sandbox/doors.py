@@ -7,7 +7,9 @@ the same one-line complaint with the nearest name.
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from sandbox.config import Config, Experiment, choices, load_experiment, study_c
 from sandbox.errors import UserError
 from sandbox.flags import Parser, one_of, whole_number
 from sandbox.guard import guarded
+from sandbox.launch import announced
 
 __all__ = ["DEFAULT_CONFIG", "Order", "Parser", "guarded", "main", "one_of", "parse", "whole_number"]
 
@@ -31,6 +34,7 @@ class Order:
     experiment: Experiment
     name: str
     arm: str
+    task: str | None
     config: Config
     root: Path
     device: str
@@ -44,8 +48,9 @@ def _parser(study: str, description: str = "", epilog: str = "") -> Parser:
     usage = f"{prog} [--config NAME] [--coord | --no-coord | --arm NAME] [--seed N] [--smoke] [settings]"
     parser = Parser(prog, description, usage=usage, epilog=epilog, add_help=False)
     which = parser.add_argument_group("which run")
-    which.add_argument("--config", default=DEFAULT_CONFIG[study], metavar="NAME",
-                       help=f"experiment: name, or path of a YAML file (default: {DEFAULT_CONFIG[study]}; "
+    default = DEFAULT_CONFIG.get(study)
+    which.add_argument("--config", default=default, required=default is None, metavar="NAME",
+                       help=f"experiment: name, or path of a YAML file (default: {default}; "
                             "`python -m sandbox` lists them)")  # fmt: skip
     arms = which.add_mutually_exclusive_group()
     arms.add_argument("--arm", metavar="NAME", help="arm of the experiment (default: coord)")
@@ -64,12 +69,15 @@ def _parser(study: str, description: str = "", epilog: str = "") -> Parser:
     return parser
 
 
-def _add_fields(parser: Parser, model: type[Config], experiment: Experiment) -> None:
+def add_fields(
+    parser: Parser, model: type[Config], experiment: Experiment, leave_out: Sequence[str] = ("coord",)
+) -> None:
+    """Makes every field of a study's model a flag; `overrides_of` reads them back. The arm sets ``coord``."""
     group = parser.add_argument_group("settings", f"each default is that of {experiment.path.name}, for every arm that "
                                       "does not set its own")  # fmt: skip
     for name, field in model.model_fields.items():
-        if name == "coord":
-            continue  # the arm's
+        if name in leave_out:
+            continue
         flag, target = f"--{name.replace('_', '-')}", f"field_{name}"
         default = experiment.values.get(name, field.default)
         shown = {True: "on", False: "off"}[default] if isinstance(default, bool) else default
@@ -83,13 +91,18 @@ def _add_fields(parser: Parser, model: type[Config], experiment: Experiment) -> 
             group.add_argument(flag, dest=target, default=argparse.SUPPRESS, metavar=metavar, help=text)
 
 
+def overrides_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that a command line names: field -> text, or a truth value."""
+    return {key.removeprefix("field_"): value for key, value in vars(options).items() if key.startswith("field_")}
+
+
 def _description(experiment: Experiment) -> str:
-    arms = "; ".join(
-        f"{arm} ({', '.join(f'{key}: {str(value).lower()}' for key, value in values.items()) or 'no change'})"
+    arms = "\n".join(
+        f"  {arm:20} {', '.join(f'{key}: {str(value).lower()}' for key, value in values.items()) or 'no change'}"
         for arm, values in experiment.arms.items()
     )
     return (
-        f"Trains one arm of {experiment.path}, scores it and renders what it learned.\nArms: {arms}.\n"
+        f"Trains one arm of {experiment.path}, scores it and renders what it learned. Arms:\n{arms}\n"
         "Stopped (Ctrl-C) or killed, the same command continues; complete, it prints the results."
     )
 
@@ -117,19 +130,27 @@ def parse(study: str, arguments: Sequence[str] | None = None) -> Order:
         raise UserError(f"{experiment.path} is a config of the study {experiment.study!r}: "
                         f"python -m sandbox.{experiment.study} --config {early.config}")  # fmt: skip
     parser = _parser(study, _description(experiment), _examples(study))
-    _add_fields(parser, study_config(study), experiment)
+    if experiment.tasks:
+        parser.add_argument("--task", metavar="NAME", help=f"one of {', '.join(experiment.tasks)} (default: the first)")
+    add_fields(parser, study_config(study), experiment)
     parser.add_argument("-h", "--help", action="help", help="this page")
     options = parser.parse(arguments)
-    overrides = {key.removeprefix("field_"): value for key, value in vars(options).items() if key.startswith("field_")}
+    overrides = overrides_of(options)
     arm = options.arm or ("coord" if "coord" in experiment.arms else next(iter(experiment.arms)))
-    config = experiment.resolve(arm, overrides, smoke=options.smoke)
+    task = (options.task or next(iter(experiment.tasks))) if experiment.tasks else None
+    config = experiment.resolve(arm, overrides, smoke=options.smoke, task=task)
     name = experiment.name if options.name is None else options.name
-    return Order(experiment, name, arm, config, options.root, options.device,
+    return Order(experiment, name, arm, task, config, options.root, options.device,
                  options.overwrite, options.evaluate, options.smoke)  # fmt: skip
 
 
-def main(study: str, arguments: Sequence[str] | None = None) -> Path:
+def main(study: str, arguments: Sequence[str] | None = None, *, patience: float = 0.0) -> Path:
     """The door of a study: trains the run that the command line names, or says that it is complete.
+
+    Args:
+        study: a key of `sandbox.config.STUDIES`.
+        arguments: the command line without the program; None: this process's.
+        patience: seconds to wait for another process that works on the same run.
 
     Returns:
         The run's folder; the run is complete.
@@ -137,18 +158,30 @@ def main(study: str, arguments: Sequence[str] | None = None) -> Path:
     Raises:
         UserError, RunError, Interrupted, OSError: see `sandbox.guard.guarded`, which turns each into a line.
     """
+    if announced().size == 1:
+        return _train(study, arguments, patience)
+    from sandbox.processes import joined
+
+    with joined():
+        return _train(study, arguments, patience)
+
+
+def _train(study: str, arguments: Sequence[str] | None, patience: float) -> Path:
     order = parse(study, arguments)
+    from sandbox import processes
     from sandbox.run import Run, run_folder
     from sandbox.training import build, complete, resolve_device, resolve_precision
 
+    import_module(f"{study}.study")  # seconds: before anything is written, so that a Ctrl-C here leaves nothing behind
+    processes.check_batch(order.config.batch)
     device = resolve_device(order.device)  # type: ignore[arg-type]
     precision = resolve_precision(order.config.precision, device)
-    folder = run_folder(order.root, study, order.name, order.arm, order.config.seed, smoke=order.smoke)
-    run = Run(folder, study, order.name, order.arm, precision, order.config)
+    folder = run_folder(order.root, study, order.name, order.arm, order.config.seed, smoke=order.smoke, task=order.task)
+    run = Run(folder, study, order.name, order.arm, precision, order.config, order.task)
     if order.evaluate and run.state() != "complete":
         raise UserError(f"{folder} is not complete: --evaluate is for finished runs")
-    with run.lock():
-        state = run.open(overwrite=order.overwrite)
+    with run.lock(patience) if processes.is_first() else nullcontext():
+        state = processes.from_first(lambda: run.open(overwrite=order.overwrite))
         if state == "complete" and not order.evaluate:
             print(f"{folder} is complete (--overwrite starts anew, --evaluate scores it again)")
         else:
@@ -157,7 +190,8 @@ def main(study: str, arguments: Sequence[str] | None = None) -> Path:
             study_object = build(run, device)
             print(yaml.safe_dump(study_object.costs(), sort_keys=False).rstrip(), flush=True)
             complete(run, study_object, evaluate=order.evaluate)
-        _report(run.folder, run.result())
+        if processes.is_first():
+            _report(run.folder, run.result())
     return folder
 
 

@@ -11,7 +11,6 @@
 The name is deterministic, so the same command finds its run again.
 """
 
-import errno
 import json
 import os
 import platform
@@ -24,13 +23,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import yaml
-from filelock import FileLock, Timeout
 
 from sandbox.config import STUDIES, Config, differences, folder_name, study_config, validated
 from sandbox.errors import UserError, nearest, one_line
-from sandbox.files import write_atomically, write_json
+from sandbox.files import hold, write_atomically, write_json
+from sandbox.launch import announced
 
 State = Literal["new", "interrupted", "complete"]
 PRECISIONS = ("bf16", "32")  # what ``auto`` resolves to
@@ -47,6 +45,7 @@ class Run:
         arm: name of the arm.
         precision: the resolved one, ``bf16`` or ``32``.
         config: every field.
+        task: name of the task, where the experiment has several.
     """
 
     folder: Path
@@ -55,6 +54,7 @@ class Run:
     arm: str
     precision: str
     config: Config
+    task: str | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -69,6 +69,8 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """What makes it this run and no other; the root folder and the device are no part of it."""
         head = {"study": self.study, "experiment": self.experiment, "arm": self.arm, "precision": self.precision}
+        if self.task is not None:
+            head["task"] = self.task
         return {**head, "config": self.config.model_dump(mode="json")}
 
     def state(self) -> State:
@@ -104,7 +106,7 @@ class Run:
             self._clear()
             state = "new"
         if state != "new":
-            self._refuse_another(read_run(self.folder))
+            self.refuse_another(read_run(self.folder))
         else:  # config.yaml first: a kill from here on leaves a run that the same command continues
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.folder / "config.yaml", yaml.safe_dump(self.identity(), sort_keys=False))
@@ -114,27 +116,18 @@ class Run:
         return state
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, patience: float = 0.0) -> Iterator[None]:
         """Creates the folder and holds it while the run is worked on.
+
+        Args:
+            patience: seconds to wait for another process to let go of it.
 
         Raises:
             UserError: another process holds it, it is no run's, or it cannot be created or written.
         """
         self._refuse_foreign()
-        lock = FileLock(self.folder / ".lock", timeout=0)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout:
-            raise UserError(f"{self.folder} is in use by another process") from None
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise UserError(f"cannot write to {self.folder} ({error.strerror}): choose another --root") from None
-        try:
+        with hold(self.folder, ".lock", f"{self.folder} is in use by another process", patience):
             yield
-        finally:
-            lock.release()
 
     def _refuse_foreign(self) -> None:
         try:
@@ -160,25 +153,29 @@ class Run:
             elif path.name != ".lock":
                 path.unlink()
 
-    def _refuse_another(self, found: "Run") -> None:
+    def refuse_another(self, found: "Run") -> None:
+        """Raises `UserError`, with the differences, where ``found`` is not this very run."""
         ours, theirs = self.identity(), found.identity()
         changed = differences(theirs.pop("config"), ours.pop("config")) + differences(theirs, ours)
         if changed:
             raise UserError(
                 f"{self.folder} holds a run of another configuration ({'; '.join(changed)}): "
-                "give this one a --name, or start it anew with --overwrite"
+                f"give this one a --name, or start it anew with python -m sandbox.{self.study} ... --overwrite"
             )
 
 
-def run_folder(root: Path, study: str, experiment: str, arm: str, seed: int, *, smoke: bool = False) -> Path:
-    """Where a run lies: ``root[/smoke]/study/experiment/arm/seed-n``.
+def run_folder(
+    root: Path, study: str, experiment: str, arm: str, seed: int, *, smoke: bool = False, task: str | None = None
+) -> Path:
+    """Where a run lies: ``root[/smoke]/study/experiment[/task]/arm/seed-n``.
 
     Raises:
         UserError: the experiment or the arm cannot name a folder.
     """
     folder_name(experiment, "the run's name (--name sets another)")
     folder_name(arm, "the arm's name")
-    return (root / "smoke" if smoke else root) / study / experiment / arm / f"seed-{seed}"
+    above = (root / "smoke" if smoke else root) / study / experiment
+    return (above if task is None else above / task) / arm / f"seed-{seed}"
 
 
 def read_run(folder: Path | str) -> Run:
@@ -201,7 +198,8 @@ def read_run(folder: Path | str) -> Run:
         raise UserError(f"{path}: unknown study {study!r}: there are {', '.join(STUDIES)}{nearest(study, STUDIES)}")
     if precision not in PRECISIONS:
         raise UserError(f"{path}: unknown precision {precision!r}: allowed are {', '.join(PRECISIONS)}")
-    return Run(folder, study, experiment, arm, precision, validated(study_config(study), values, str(path)))
+    config, task = validated(study_config(study), values, str(path)), head.get("task")
+    return Run(folder, study, experiment, arm, precision, config, None if task is None else str(task))
 
 
 def _nearest_run(folder: Path) -> str:
@@ -220,6 +218,8 @@ def _nearest_run(folder: Path) -> str:
 
 def environment() -> dict[str, Any]:
     """What the run is made with: commit, versions, processor and accelerator."""
+    import torch  # here: what only reads run folders starts without it
+
     packages = ("torch", "torchvision", "numpy", "lightning-fabric", "safetensors")
     return {
         "commit": _commit(),
@@ -228,6 +228,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.processor(),
         "threads": torch.get_num_threads(),
+        "processes": announced().size,
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

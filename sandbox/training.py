@@ -31,6 +31,7 @@ from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from sandbox import processes
 from sandbox.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from sandbox.config import Config
 from sandbox.errors import Interrupted, RunError, UserError, nearest
@@ -45,6 +46,8 @@ Picture = UInt8[np.ndarray, "h w 3"]
 
 class Study(ABC):
     """A comparison's networks and how they learn. Step t must depend on the seed and t alone: a resumed run is exact.
+
+    Several processes call ``step`` together (see processes.py), the first one alone all the rest.
 
     Attributes:
         config: the run's configuration.
@@ -107,11 +110,15 @@ def resolve_precision(precision: str, device: str) -> str:
 
 
 def make_fabric(device: str, precision: str) -> Fabric:
-    """Fabric on one device, quiet about its choice of precision."""
+    """Fabric on one device for each process, quiet about its choice of precision."""
     import logging
 
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
+    arguments = processes.fabric_arguments(device)
+    fabric = Fabric(accelerator=device, precision="bf16-mixed" if precision == "bf16" else "32-true", **arguments)
+    if processes.count() > 1:
+        fabric.launch()
+    return fabric
 
 
 def build(run: Run, device: str) -> Study:
@@ -192,9 +199,9 @@ class _Guard:
 
 
 class Loop:
-    """Trains a study from where its run stands to its last step."""
+    """Trains a study from where its run stands to its last step. Without a tracker: beside a process that has it."""
 
-    def __init__(self, run: Run, study: Study, tracker: Tracker, found: Checkpoint | None) -> None:
+    def __init__(self, run: Run, study: Study, tracker: Tracker | None, found: Checkpoint | None) -> None:
         self.counters = found.counters if found else {}
         self.run, self.study, self.tracker = run, study, tracker
         self.start = found.step if found else 0
@@ -219,11 +226,12 @@ class Loop:
                 self._preview(0)
             for step in range(self.start + 1, config.steps + 1):
                 self.pending.append((step, self.study.step(step)))
-                stop = bool(requests)  # asked once a step: a request that comes later waits for the next one
+                # Asked once a step: a request that comes later waits for the next one, in every process.
+                stop = processes.agreed(bool(requests))
                 due = step % config.checkpoint_every == 0 or step == config.steps or stop
                 if due or step % self.read_every == 0 or step % config.log_every == 0:
                     self._read(bar)
-                if step % config.log_every == 0:
+                if step % config.log_every == 0 and self.tracker:
                     self.tracker.scalars(self.curve.point(), step * config.batch)
                 if step % config.preview_every == 0 or step == config.steps:
                     self._preview(step)
@@ -232,7 +240,8 @@ class Loop:
                 bar.update()
                 if stop:
                     break
-        if requests:  # after the last step too: the scores can take longer than the user wants to wait
+        # After the last step too: the scores can take longer than the user wants to wait.
+        if processes.agreed(bool(requests)):
             raise Interrupted(f"stopped after step {step} of {config.steps}")
         return self.counters
 
@@ -242,12 +251,12 @@ class Loop:
         pace = 0.2 if sys.stderr.isatty() else 30.0
         label = f"{self.run.arm} seed {config.seed}"
         return tqdm(total=config.steps, initial=self.start, desc=label, unit="step", mininterval=pace,
-                    dynamic_ncols=True)  # fmt: skip
+                    dynamic_ncols=True, disable=self.tracker is None)  # fmt: skip
 
     def _read(self, bar: "tqdm[Any]") -> None:
         tags = [list(losses) for _, losses in self.pending]
         flat = torch.stack([value.detach().float() for _, losses in self.pending for value in losses.values()])
-        values = iter(flat.tolist())
+        values = iter(processes.mean(flat).tolist())  # before the guard: what is not finite anywhere stops all
         for (step, _), names in zip(self.pending, tags, strict=True):
             row = {tag: next(values) for tag in names}
             self.guard.check(step, row)
@@ -257,6 +266,8 @@ class Loop:
         self.pending.clear()
 
     def _preview(self, step: int) -> None:
+        if self.tracker is None:
+            return
         picture, scores = self.study.preview()
         images = step * self.run.config.batch
         content = io.BytesIO()
@@ -267,6 +278,8 @@ class Loop:
             self.tracker.scalars(scores, images)
 
     def _save(self, step: int) -> None:
+        if self.tracker is None:
+            return
         memory = max(_peak_memory_mb(self.study.fabric.device), self.counters.get("peak_memory_mb", 0.0))
         self.counters = {
             "seconds": time.monotonic() - self.began,
@@ -289,7 +302,7 @@ def complete(run: Run, study: Study, *, evaluate: bool = False) -> dict[str, Any
         UserError: ``evaluate``, but the training is not finished; a checkpoint of other code.
         Interrupted, RunError, OSError: see `Loop.train`.
     """
-    found = newest_checkpoint(run.checkpoints, mend=True)
+    found = _checkpoint(run)
     if evaluate and (found is None or found.step < run.config.steps):
         raise UserError(f"{run.folder} holds no finished training to evaluate: the command without --evaluate goes on")
     if found is not None:
@@ -297,10 +310,22 @@ def complete(run: Run, study: Study, *, evaluate: bool = False) -> dict[str, Any
         found.restore_random()
     if found is not None and found.step >= run.config.steps:
         counters = found.counters
-    else:
+    elif processes.is_first():
         with Tracker(run.folder, found.counters["mark"] if found else {}) as tracker:
             counters = Loop(run, study, tracker, found).train()
-    return _finish(run, study, counters)
+    else:
+        counters = Loop(run, study, None, found).train()
+    return processes.from_first(lambda: _finish(run, study, counters))
+
+
+def _checkpoint(run: Run) -> Checkpoint | None:
+    """The checkpoint to go on from, the same in every process: the first one mends, then the others read."""
+    with processes.first_goes_ahead():
+        found = newest_checkpoint(run.checkpoints, mend=processes.is_first())
+    step = found.step if found else 0
+    if processes.agreed(step != processes.from_first(lambda: step)):
+        raise UserError(f"not every process sees the same {run.checkpoints}: --root must lie on a disk that all share")
+    return found
 
 
 def _finish(run: Run, study: Study, counters: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,8 @@ def test_a_changed_command_is_refused_with_the_difference(
     (line,) = command.stderr.splitlines()
     assert line.startswith(f"error: {smoke_run.folder} holds a run of another configuration (")
     assert difference in line
-    assert line.endswith("give this one a --name, or start it anew with --overwrite")
+    assert "give this one a --name, or start it anew with" in line
+    assert line.endswith("--overwrite")
 
 
 def test_evaluate_makes_scores_and_pictures_again_and_doubles_no_point(workshop: Workshop, tmp_path: Path) -> None:

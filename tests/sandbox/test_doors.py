@@ -146,7 +146,7 @@ def test_coord_and_no_coord_are_the_two_arms(short: str, long: str) -> None:
 
 CHANGED: dict[str, object] = {
     "seed": 5, "steps": 7, "batch": 9, "precision": "bf16", "compile": True, "log_every": 3, "preview_every": 4,
-    "checkpoint_every": 5, "architecture": "paper", "coord_in": "g", "coord_layers": "first", "with_r": True,
+    "checkpoint_every": 5, "stem": "tiled", "head": "pooled", "coord_in": "g", "coord_layers": "first", "with_r": True,
     "padding_mode": "circular", "width": 3, "d_width": 4, "latent": 5, "latent_law": "normal", "loss": "hinge",
     "gamma": 2.5, "penalty_every": 3, "g_steps": 2, "lr_g": 0.25, "lr_d": 0.5, "beta1": 0.125, "beta2": 0.75,
     "decay": 0.125, "ema": 0.5, "images": 99, "separation": "paper",
@@ -155,10 +155,12 @@ CHANGED: dict[str, object] = {
 
 def test_every_setting_has_a_flag_that_reaches_the_config(tmp_path: Path) -> None:
     (tmp_path / "plain.yaml").write_text("study: gan")
-    assert set(CHANGED) == set(GanConfig.model_fields) - {"coord"}
+    # architecture has stem and head of its own, so it cannot be changed beside them
+    assert set(CHANGED) == set(GanConfig.model_fields) - {"coord", "architecture"}
+    assert parse("gan", ["--architecture", "paper"]).config.model_dump()["architecture"] == "paper"
     flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in CHANGED.items()]
     config = ["--config", str(tmp_path / "plain.yaml")]
-    assert parse("gan", [*config, *flags]).config.model_dump() == {"coord": True, **CHANGED}
+    assert parse("gan", [*config, *flags]).config.model_dump() == {"coord": True, "architecture": "matched", **CHANGED}
     default = parse("gan", config).config.model_dump()
     assert not [name for name, value in CHANGED.items() if default[name] == value], "each is another than the default"
 
