@@ -1,0 +1,126 @@
+"""Makes the runs of a comparison that are not complete: one after another here, or many at a time on a Ray cluster."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sandbox.errors import Interrupted, UserError
+from sandbox.plan import Cell, Plan
+from sandbox.pools import Cluster, Local, Pool
+from sandbox.run import Run, read_run
+from sandbox.screen import Progress, Screen
+from sandbox.worker import PATIENCE, Order
+
+POLL = 0.5  # seconds between two looks at the runs
+
+
+def make_runs(plan: Plan) -> dict[Cell, str]:
+    """Makes the runs that are not complete. Returns what those that failed said.
+
+    Raises:
+        UserError: a run's folder holds another configuration or precision; no Ray.
+        Interrupted: Ctrl-C; every run has a checkpoint.
+    """
+    missing = _missing(plan)
+    progress = {cell: _progress(plan, cell, cell in missing) for cell in plan.cells()}
+    if not missing:
+        print(f"{plan.folder}: all {len(progress)} runs are complete", flush=True)
+        return {}
+    screen = Screen(str(plan.folder), progress, plan.arms)
+    orders = [Order(cell, plan.experiment.study, plan.flags(cell), _log(plan, cell), Path.cwd()) for cell in missing]
+    pool = _pool(plan)
+    try:
+        with screen:
+            failed = _work(pool, orders, screen, progress)
+    except KeyboardInterrupt:
+        pool.stop()
+        _wait_until_free(plan, missing)
+        raise Interrupted(f"stopped with {screen.summary()}") from None
+    return failed
+
+
+def _work(pool: Pool, orders: Sequence[Order], screen: Screen, progress: Mapping[Cell, Progress]) -> dict[Cell, str]:
+    failed: dict[Cell, str] = {}
+    for order in orders:
+        pool.submit(order)
+    left = len(orders)
+    while left:
+        for order, code in pool.ended():
+            left -= 1
+            now = progress[order.cell]
+            now.stage, now.done = ("failed", now.done) if code else ("complete", now.goal)
+            if code:
+                failed[order.cell] = order.complaint(code)
+            screen.tell(f"{order.cell}: {f'failed: {failed[order.cell]}' if code else 'complete'}")
+        for order in pool.running():
+            progress[order.cell].begin()
+        screen.show()
+        if left:
+            time.sleep(POLL)
+    return failed
+
+
+def _missing(plan: Plan) -> list[Cell]:
+    precision = None if plan.options.ray not in (None, "local") else _precision(plan)
+    missing = []
+    for cell in plan.cells():
+        folder, config = plan.place(cell), plan.config(cell)
+        if (folder / "config.yaml").is_file():
+            found = read_run(folder)
+            if precision is not None and found.precision != precision:
+                raise UserError(f"runs of different precision are not compared: {found.precision} in {folder}, but "
+                                f"{precision} here: give --precision and a --name")  # fmt: skip
+            Run(folder, plan.experiment.study, plan.name, cell.arm, found.precision, config, cell.task).refuse_another(
+                found
+            )
+            if found.state() == "complete":
+                continue
+        missing.append(cell)
+    return missing
+
+
+def _precision(plan: Plan) -> str:
+    from sandbox.training import resolve_device, resolve_precision
+
+    device = resolve_device(plan.options.device)
+    found = {resolve_precision(plan.config(cell).precision, device) for cell in plan.cells()}
+    if len(found) > 1:
+        raise UserError(f"the arms of {plan.experiment.path} have different precisions ({', '.join(sorted(found))}): "
+                        "such runs are not compared")  # fmt: skip
+    return found.pop()
+
+
+def _progress(plan: Plan, cell: Cell, missing: bool) -> Progress:
+    config = plan.config(cell)
+    goal = float(config.steps * config.batch)
+    return Progress(plan.place(cell), goal, "waiting" if missing else "complete", 0.0 if missing else goal)
+
+
+def _log(plan: Plan, cell: Cell) -> Path:
+    parts = [*([cell.task] if cell.task else []), cell.arm, f"seed-{cell.seed}.log"]
+    return plan.folder.resolve() / "comparison" / "logs" / "-".join(parts)
+
+
+def _pool(plan: Plan) -> Pool:
+    options = plan.options
+    if options.ray is None and options.jobs == 1:
+        return Local()
+    from sandbox.training import resolve_device
+
+    gpus = options.gpus or (1.0 if resolve_device(options.device) == "cuda" else 0.0)
+    cpus = options.cpus or max(1, (os.cpu_count() or 1) // options.jobs)
+    return Cluster(None if options.ray in (None, "local") else options.ray, options.jobs, cpus, gpus)
+
+
+def _wait_until_free(plan: Plan, cells: Sequence[Cell]) -> None:
+    # On a cluster the runs hear of the end a moment later than we do.
+    until = time.monotonic() + PATIENCE
+    for cell in cells:
+        folder = plan.place(cell)
+        if folder.is_dir():
+            with suppress(Timeout), FileLock(folder / ".lock", timeout=max(0.0, until - time.monotonic())):
+                pass

@@ -1,0 +1,213 @@
+"""The comparison as a user runs it: found runs, failed runs, interruptions, reports."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from shop import ENVIRONMENT, WORKSHOP, Command, Workshop, fault, files, outcome
+
+from sandbox.compare import main
+from sandbox.errors import RunError, UserError
+from sandbox.worker import Order
+
+TOY = str(WORKSHOP / "toy.yaml")
+
+
+def _compare(workshop: Workshop, root: Path, *flags: object, config: str = TOY) -> Command:
+    return workshop.module("sandbox.compare", config, "--root", root, *flags)
+
+
+def _scores(folder: Path) -> list[dict[str, str]]:
+    with (folder / "comparison/scores.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _workers(root: Path) -> list[int]:
+    """Processes of runs below a root."""
+    found = subprocess.run(["pgrep", "-f", f"sandbox.worker .*{root}"], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def _wait_for(ready: Callable[[], object], seconds: float = 90) -> None:
+    until = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < until, "nothing came"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def compared(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Command]:
+    """Two seeds, of which one run was complete before and one half done."""
+    root = tmp_path_factory.mktemp("compared")
+    assert workshop.toy("--root", root, "--no-coord").wait() == 0
+    assert workshop.toy("--root", root, "--coord", before=fault(30, "kill")).wait() == -signal.SIGKILL
+    assert (root / "toy/toy/coord/seed-0/config.yaml").exists()
+    assert not (root / "toy/toy/coord/seed-0/result.json").exists()
+    before = files(root / "toy/toy/conv/seed-0")
+    command = _compare(workshop, root, "--seeds", 2)
+    assert command.wait() == 0, command.stderr
+    assert files(root / "toy/toy/conv/seed-0") == before, "a complete run was touched"
+    return root / "toy/toy", command
+
+
+def test_every_run_that_was_missing_is_made(compared: tuple[Path, Command]) -> None:
+    folder, command = compared
+    rows = _scores(folder)
+    assert [(row["arm"], row["seed"], row["state"]) for row in rows] == [
+        ("conv", "0", "complete"), ("coord", "0", "complete"), ("conv", "1", "complete"), ("coord", "1", "complete"),
+    ]  # fmt: skip
+    for row in rows:
+        result = json.loads((folder / row["arm"] / f"seed-{row['seed']}" / "result.json").read_text())
+        assert float(row["score/error"]) == pytest.approx(result["scores"]["score/error"], rel=1e-12)
+    assert "conv, seed 0: complete" not in command.stderr  # it was before
+    assert "coord, seed 0: complete" in command.stderr
+
+
+def test_a_run_that_was_half_done_ends_as_if_never_interrupted(
+    compared: tuple[Path, Command], untouched: tuple[dict[str, object], int]
+) -> None:
+    assert outcome(compared[0] / "coord/seed-0") == untouched[0]
+
+
+def test_the_screen_says_what_came_out_and_where_it_is(compared: tuple[Path, Command]) -> None:
+    folder, command = compared
+    assert "coord against conv: inconclusive (2 paired seeds, 6 are needed)" in command.stdout
+    assert f"report:      {folder / 'comparison/report.html'}" in command.stdout
+    assert f"--logdir {folder}\n" in command.stdout
+    assert (folder / "comparison/report.html").is_file()
+
+
+def test_again_nothing_is_trained_and_the_report_is_the_same(
+    compared: tuple[Path, Command], workshop: Workshop
+) -> None:
+    folder, _ = compared
+    before = {name: content for name, content in files(folder).items() if "tfevents" not in name}
+    for flags in (["--seeds", 2], ["--seeds", 2, "--report-only"], ["--report-only"]):
+        command = _compare(workshop, folder.parents[1], *flags)
+        assert command.wait() == 0, command.stderr
+        after = {name: content for name, content in files(folder).items() if "tfevents" not in name}
+        changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+        assert changed <= {"comparison/report.html", "comparison/report.md"}  # they hold the command
+    assert not _workers(folder)
+
+
+def test_one_run_that_fails_does_not_stop_the_others(workshop: Workshop, tmp_path: Path) -> None:
+    config = tmp_path / "mixed.yaml"
+    arms = "bad: {coord: true, explode_at: 5}\n  coord: {coord: true}"
+    config.write_text(f"study: toy\nexperiment: {{steps: 7, batch: 8, precision: 32}}\narms:\n  {arms}\n")
+    command = _compare(workshop, tmp_path, config=str(config))
+    assert command.wait() == 1
+    (line,) = [line for line in command.stderr.splitlines() if line.startswith("error:")]
+    assert "1 of 2 runs failed" in line
+    assert "not finite at step 5" in line
+    assert [row["state"] for row in _scores(tmp_path / "toy/mixed")] == ["interrupted", "complete"]
+    assert "not finite at step 5" in (tmp_path / "toy/mixed/comparison/report.html").read_text()
+    assert "Traceback" not in command.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+def test_stopped_in_the_middle_nothing_goes_on_and_nothing_is_lost(
+    workshop: Workshop, tmp_path: Path, number: signal.Signals
+) -> None:
+    flags = ("--seeds", 1, "--arms", "coord", "--steps", 400, "--checkpoint-every", 5000)
+    command = _compare(workshop, tmp_path, *flags)
+    metrics = tmp_path / "toy/toy/coord/seed-0/metrics.jsonl"
+    _wait_for(lambda: metrics.exists() and metrics.stat().st_size > 1000)
+    command.kill(number)
+    code = command.wait()
+    if number == signal.SIGKILL:
+        assert code == -signal.SIGKILL
+        _wait_for(lambda: not _workers(tmp_path))  # they notice that nobody waits for them any more
+    else:
+        assert code == 130
+        assert "the same command continues" in command.stderr
+        assert not _workers(tmp_path)
+    saved = [path.name for path in (tmp_path / "toy/toy/coord/seed-0/checkpoints").glob("step-*")]
+    assert saved, "the steps since the start are lost"
+    again = _compare(workshop, tmp_path, *flags)
+    assert again.wait() == 0, again.stderr
+    log = (tmp_path / "toy/toy/comparison/logs/coord-seed-0.log").read_text()
+    assert "interrupted, cpu, 32" in log  # it was continued, not begun anew
+
+
+def test_two_at_a_time_are_refused(compared: tuple[Path, Command], workshop: Workshop) -> None:
+    from filelock import FileLock
+
+    with FileLock(compared[0] / ".comparison.lock"):
+        command = _compare(workshop, compared[0].parents[1], "--report-only")
+        assert command.wait() == 2
+    assert command.complaints() == [f"error: {compared[0]} is being compared by another process"]
+
+
+def _copy(compared: tuple[Path, Command], root: Path) -> Path:
+    target = root / "toy/toy"
+    shutil.copytree(compared[0], target, ignore=shutil.ignore_patterns(".*lock"))
+    return target
+
+
+def test_runs_of_another_precision_are_not_paired(compared: tuple[Path, Command], tmp_path: Path, toy: str) -> None:
+    config = _copy(compared, tmp_path) / "coord/seed-1/config.yaml"
+    config.write_text(config.read_text().replace("precision: '32'", "precision: bf16", 1))
+    for flags in (["--report-only"], []):
+        with pytest.raises(UserError, match=r"different precision are not compared.*bf16") as error:
+            main([TOY, "--seeds", "2", "--root", str(tmp_path), *flags])
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--rate", "0.25", "--seeds", "2"], r"another configuration \(rate: 0.05 -> 0.25\).*--name"),
+        (["--report-only", "--name", "nothing"], "holds no run of conv, coord"),
+        (["--report-only", "--seeds", "7,8"], "holds no run of conv, coord"),
+        (["--device", "cuda", "--seeds", "3"], "device 'cuda' is not available"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_trained(
+    compared: tuple[Path, Command], tmp_path: Path, toy: str, flags: list[str], message: str
+) -> None:
+    before = files(_copy(compared, tmp_path))
+    with pytest.raises(UserError, match=message):
+        main([TOY, "--root", str(tmp_path), *flags])
+    after = files(tmp_path / "toy/toy")
+    after.pop(".comparison.lock", None)
+    assert after == before
+    assert {path.name for path in (tmp_path / "toy").iterdir()} == {"toy"}
+
+
+def test_a_report_alone_says_what_is_missing(compared: tuple[Path, Command], tmp_path: Path, toy: str) -> None:
+    folder = _copy(compared, tmp_path)
+    (folder / "coord/seed-1/result.json").unlink()
+    shutil.rmtree(folder / "conv/seed-0")
+    report = main([TOY, "--root", str(tmp_path), "--report-only"]).read_text()
+    assert "2 of 4 runs" in report
+    assert [row["state"] for row in _scores(folder)] == ["new", "complete", "complete", "interrupted"]
+
+
+def test_a_killed_process_is_named(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Order.begin
+
+    def begin(order: Order) -> "subprocess.Popen[bytes]":
+        process = real(order)
+        process.kill()
+        return process
+
+    monkeypatch.setattr(Order, "begin", begin)
+    with pytest.raises(RunError, match=r"1 of 1 runs failed.*killed by SIGKILL"):
+        main([TOY, "--root", str(tmp_path), "--seeds", "1", "--arms", "conv"])
+
+
+def test_help_is_quick_and_lists_every_setting() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "sandbox.compare", "gan/sort_of_clevr", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**ENVIRONMENT, "COLUMNS": "120"})
+    assert "--penalty-every" in done.stdout
+    assert "--seed " not in done.stdout
+    assert "coord_r" in done.stdout
+    assert " torch\n" not in done.stderr  # seconds of importing
