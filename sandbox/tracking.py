@@ -54,6 +54,43 @@ class _Appended:
         self._file.close()
 
 
+class Events:
+    """A TensorBoard event file.
+
+    Args:
+        folder: where it lies.
+        continued: name of one that goes on; a new one without.
+    """
+
+    def __init__(self, folder: Path, continued: str | None = None) -> None:
+        # After a cut a file of its own: a TensorBoard that is watching would read on in the middle of a record.
+        name = continued or f"events.out.tfevents.{time.time():010.0f}.{platform.node()}.{os.getpid()}"
+        self._file = _Appended(folder / name)
+        self._records = RecordWriter(self._file)
+        if not continued:
+            self._write(file_version="brain.Event:2")
+
+    def _write(self, **content: Any) -> None:
+        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
+
+    def summary(self, summary: Summary, step: int = 0) -> None:
+        """Adds what TensorBoard calls a summary: values with tags."""
+        self._write(summary=summary, step=step)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Adds one point to each curve."""
+        points = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        self.summary(Summary(value=points), step)
+
+    def sync(self) -> None:
+        """Puts everything so far on the disk."""
+        self._file.sync()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
 class Tracker:
     """Writes the curves and pictures of one run.
 
@@ -67,20 +104,11 @@ class Tracker:
         self.folder = folder
         kept = _cut(folder, mark)
         self._metrics = _Appended(folder / "metrics.jsonl")
-        # After a cut a file of its own: a TensorBoard that is watching would read on in the middle of a record.
-        name = kept or f"events.out.tfevents.{time.time():010.0f}.{platform.node()}.{os.getpid()}"
-        self._file = _Appended(folder / name)
-        self._records = RecordWriter(self._file)
-        if not kept:
-            self._event(file_version="brain.Event:2")
-
-    def _event(self, **content: Any) -> None:
-        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
+        self._events = Events(folder, kept)
 
     def scalars(self, values: Mapping[str, float], images: int) -> None:
         """Adds one point to each curve, at ``images`` seen. Tags are defined in docs/metrics.md."""
-        points = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-        self._event(summary=Summary(value=points), step=images)
+        self._events.scalars(values, images)
         known = {tag: value for tag, value in values.items() if math.isfinite(value)}  # JSON has no NaN
         self._metrics.write(f"{json.dumps({'images': images, **known})}\n".encode())
 
@@ -93,24 +121,24 @@ class Tracker:
     def gif(self, tag: str, content: bytes, size: tuple[int, int], images: int) -> None:
         """Adds a GIF, which plays in the Images tab (``add_video`` writes nothing with moviepy 2). Size: (h, w)."""
         image = Summary.Image(height=size[0], width=size[1], colorspace=3, encoded_image_string=content)
-        self._event(summary=Summary(value=[Summary.Value(tag=tag, image=image)]), step=images)
+        self._events.summary(Summary(value=[Summary.Value(tag=tag, image=image)]), images)
 
     def hparams(self, values: Mapping[str, Any], scores: Mapping[str, float]) -> None:
         """The run's own row in the HParams tab (``add_hparams`` would open a run below it)."""
         row = {key: value if isinstance(value, int | float | str) else str(value) for key, value in values.items()}
         for summary in hparams(row, dict.fromkeys(scores, 0.0)):
-            self._event(summary=summary)
+            self._events.summary(summary)
 
     def mark(self) -> dict[str, int]:
         """Bytes of each file once everything so far is on the disk: what belongs to a checkpoint written now."""
         self._metrics.sync()
-        self._file.sync()
+        self._events.sync()
         return {path.name: path.stat().st_size for path in _tracked(self.folder)}
 
     def close(self) -> None:
         """Closes the files."""
         self._metrics.close()
-        self._file.close()
+        self._events.close()
 
     def __enter__(self) -> Self:
         return self
