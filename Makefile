@@ -1,4 +1,4 @@
-# make demo: environment, both arms of the default GAN comparison, their GIFs side by side.
+# make demo: environment, both arms of the default GAN comparison on one seed, the report.
 # make test: environment, tests.   make lint, make type: the checks of the code.   make PYTHON=python3.12 ...: another Python.
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ TESTS ?= tests
 .PHONY: demo test lint type format clean
 
 demo: $(VENV)/.core
-	$(BIN)/python -m sandbox.demo
+	$(BIN)/python -m sandbox.compare gan/sort_of_clevr --seeds 1
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(TESTS)

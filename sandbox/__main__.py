@@ -7,8 +7,8 @@ from sandbox.flags import Parser
 from sandbox.guard import guarded
 
 _OTHERS = {
+    "compare": "every arm x task x seed of a config, then the report: python -m sandbox.compare gan/sort_of_clevr",
     "video": "latent paths of trained runs as GIF or MP4, several side by side",
-    "demo": "both arms of the default GAN comparison, one seed, side by side",
 }
 
 
