@@ -1,8 +1,11 @@
-"""The comparison as a run of its own in TensorBoard: mean and interval of each arm over its seeds, laid side by side.
+"""The comparison's own runs in TensorBoard: mean and interval of each arm over its seeds, laid over each other.
 
-`tensorboard --logdir runs/<study>/<experiment>` shows every run's curves over each other; its Custom Scalars page then
-has one chart a curve and task with a line and a band for each arm.
+`tensorboard --logdir runs/<study>/<experiment>` shows every run's curves; ``comparison/<arm>`` beside them is an arm's
+mean over its seeds, and the Custom Scalars page has a chart for each curve and task with a line and a band an arm.
 """
+
+import shutil
+from pathlib import Path
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -13,41 +16,53 @@ from sandbox.plots import Curve, curve, curve_tags
 from sandbox.tracking import Events
 
 DT_STRING = 7  # of TensorFlow's DataType
-PARTS = ("mean", "low", "high")
+GROUP = "over_seeds"  # TensorBoard groups cards by the first part of a tag; losses come before this one
 
 
 def write_board(comparison: Comparison) -> None:
-    """Writes the event file into the comparison's folder, in place of an older one."""
+    """Writes the event files into the comparison's folder, in place of older ones."""
     folder = comparison.folder
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("events.out.tfevents.*"):
+    for old in folder.glob("**/events.out.tfevents.*"):
         old.unlink()
+    for arm in comparison.arms:
+        shutil.rmtree(folder / arm, ignore_errors=True)
+        _write_arm(comparison, arm, folder / arm)
     events = Events(folder)
-    for task in comparison.tasks:
-        for tag in curve_tags(comparison):
-            for arm in comparison.arms:
-                found = curve(comparison.of(arm, task), tag)
-                if found is not None:
-                    _write(events, _stem(task, tag, arm), found)
     events.summary(_layout(comparison))
     events.sync()
     events.close()
 
 
-def _stem(task: str | None, tag: str, arm: str) -> str:
-    return "/".join(["comparison", *([task] if task else []), tag, arm])
+def _write_arm(comparison: Comparison, arm: str, folder: Path) -> None:
+    folder.mkdir()
+    events = Events(folder)
+    for task in comparison.tasks:
+        for tag in curve_tags(comparison):
+            if found := curve(comparison.of(arm, task), tag):
+                _write_curve(events, _stem(task, tag), found)
+    events.sync()
+    events.close()
 
 
-def _write(events: Events, stem: str, found: Curve) -> None:
-    for i, x in enumerate(found.x):
-        values = dict(zip(PARTS, (float(found.mean[i]), float(found.low[i]), float(found.high[i])), strict=True))
-        events.scalars({f"{stem}/{part}": value for part, value in values.items() if value == value}, round(float(x)))
+def _stem(task: str | None, tag: str) -> str:
+    return "/".join([GROUP, *([task] if task else []), tag])
+
+
+def _write_curve(events: Events, stem: str, found: Curve) -> None:
+    for x, mean, low, high in zip(found.x, found.mean, found.low, found.high, strict=True):
+        values = {f"{stem}/mean": float(mean), f"{stem}/low": float(low), f"{stem}/high": float(high)}
+        # The interval of a single seed is unknown; a chart of margins wants one: its width is zero there.
+        events.scalars(
+            {tag: value if value == value else float(mean) for tag, value in values.items()}, round(float(x))
+        )
 
 
 def _layout(comparison: Comparison) -> Summary:
     categories = []
     for task in comparison.tasks:
-        charts = [_chart(comparison, task, tag, name) for tag, name in curve_tags(comparison).items()]
+        # The page turns their order round.
+        charts = [_chart(_stem(task, tag), name) for tag, name in reversed(curve_tags(comparison).items())]
         title = f"{task or comparison.experiment}: mean and interval over seeds"
         categories.append(layout_pb2.Category(title=title, chart=charts))
     content = layout_pb2.Layout(category=categories).SerializeToString()
@@ -57,12 +72,6 @@ def _layout(comparison: Comparison) -> Summary:
     return Summary(value=[value])
 
 
-def _chart(comparison: Comparison, task: str | None, tag: str, name: str) -> layout_pb2.Chart:
-    stems = [_stem(task, tag, arm) for arm in comparison.arms if curve(comparison.of(arm, task), tag) is not None]
-    if len(comparison.seeds) == 1:  # no interval, and a margin chart without one shows an error
-        return layout_pb2.Chart(
-            title=name, multiline=layout_pb2.MultilineChartContent(tag=[f"{s}/mean" for s in stems])
-        )
-    series = [layout_pb2.MarginChartContent.Series(value=f"{s}/mean", lower=f"{s}/low", upper=f"{s}/high")
-              for s in stems]  # fmt: skip
-    return layout_pb2.Chart(title=name, margin=layout_pb2.MarginChartContent(series=series))
+def _chart(stem: str, name: str) -> layout_pb2.Chart:
+    series = layout_pb2.MarginChartContent.Series(value=f"{stem}/mean", lower=f"{stem}/low", upper=f"{stem}/high")
+    return layout_pb2.Chart(title=name, margin=layout_pb2.MarginChartContent(series=[series]))

@@ -130,9 +130,9 @@ class Comparison:
                    for name in (self.reference, arm)]  # fmt: skip
         a, b = configs
         if a is None or b is None:
-            return "unknown"
+            return "no run yet"
         same = a.differs_by_coordinates_alone(b.model_copy(update={"seed": a.seed, "steps": a.steps}))
-        return "same topology, content weights, data and latents" if same else "paired by data only"
+        return "the same topology, content weights, data and latents" if same else "the same data and latents only"
 
     def contrasts(self) -> list[Contrast]:
         """Every arm against the reference, by score (the primary first), task and arm."""

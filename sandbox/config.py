@@ -41,7 +41,7 @@ STUDIES |= {
 }
 COMMAND_LINE = "the command line"
 SEEDS = 2**31
-_RESERVED = ("comparison", "smoke")  # folders beside the arms and tasks
+_RESERVED = ("comparison", "logs", "smoke")  # folders beside the arms and tasks
 _NO_NAME = ' in "<unicode string>"'  # what YAML calls a text that it was handed
 _KEYS = ("study", "experiment", "arms", "compare", "tasks", "seeds")
 CoordLayers = Literal["first", "all"]

@@ -158,10 +158,9 @@ def _draw_differences(axes: Axes, contrast: Contrast) -> None:
         known = np.isfinite([result.low, result.high]).all()
         error = [[result.mean - result.low], [result.high - result.mean]] if known else None
         axes.errorbar([1.0], [result.mean], error, fmt="D", color="black", capsize=4, markersize=5, linewidth=1.6)
-        axes.annotate(f"{result.mean:+.3g}", (1.0, result.mean), (8, 0), textcoords="offset points", va="center")
-    axes.set_xlim(-0.5, 2.1)
+    axes.set_xlim(-0.5, 1.5)
     axes.set_xticks((0, 1), ["seeds", "mean"])
-    axes.set_title("difference")
+    axes.set_title(f"difference\n{result.mean:+.2g}" if y else "difference")
 
 
 def _wrapped(name: str) -> str:

@@ -173,7 +173,11 @@ def contrast_table(c: Comparison, contrasts: Sequence[Contrast]) -> Table | None
             *["Holm-adjusted p"] * holm, "probability of improvement", *["bootstrap interval"] * bootstrap]  # fmt: skip
     groups = [Group([_contrast_cells(c, item, holm, bootstrap) for item in contrasts if item.task == task], task)
               for task in c.tasks]  # fmt: skip
-    note = f"Holm's correction is over {len(contrasts)} comparisons (arms x tasks)." if holm else ""
+    notes = [f"{c.reference} and {arm} have {c.pairing(arm, task)}."
+             for arm, task in dict.fromkeys((item.arm, c.tasks[0]) for item in contrasts)]  # fmt: skip
+    if holm:
+        notes.append(f"Holm's correction is over {len(contrasts)} comparisons (arms x tasks).")
+    note = " ".join(notes)
     return Table(f"Difference from {c.reference}: {c.primary.name}", tuple(head), groups, note)
 
 

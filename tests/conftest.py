@@ -3,6 +3,7 @@
 Commands run in processes of their own; see tests/sandbox/workshop.
 """
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,17 @@ from jaxtyping import install_import_hook
 sys.path.insert(0, str(Path(__file__).parent / "sandbox" / "workshop"))
 install_import_hook(("sandbox", "gan"), "checked.checked")
 
-from shop import WORKSHOP, SmokeRun, Workshop, fault, files, open_workshop, outcome, python  # noqa: E402
+from shop import (  # noqa: E402
+    WORKSHOP,
+    Command,
+    SmokeRun,
+    Workshop,
+    fault,
+    files,
+    open_workshop,
+    outcome,
+    python,
+)
 
 SMOKE = ("--smoke", "--device", "cpu", "--precision", "32", "--steps", "8")
 
@@ -45,6 +56,21 @@ def untouched(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> t
     command = workshop.toy("--root", root, before=f"{fault(0, 'count')}\n{end}")
     assert command.wait() == 0
     return outcome(root / "toy/toy/coord/seed-0"), int(command.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def compared(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Command]:
+    """A comparison of two seeds of the toy, and its command: one run was complete before, one half done."""
+    root = tmp_path_factory.mktemp("compared")
+    assert workshop.toy("--root", root, "--no-coord").wait() == 0
+    assert workshop.toy("--root", root, "--coord", before=fault(30, "kill")).wait() == -signal.SIGKILL
+    assert (root / "toy/toy/coord/seed-0/config.yaml").exists()
+    assert not (root / "toy/toy/coord/seed-0/result.json").exists()
+    before = files(root / "toy/toy/conv/seed-0")
+    command = workshop.module("sandbox.compare", WORKSHOP / "toy.yaml", "--root", root, "--seeds", 2)
+    assert command.wait() == 0, command.stderr
+    assert files(root / "toy/toy/conv/seed-0") == before, "a complete run was touched"
+    return root / "toy/toy", command
 
 
 @pytest.fixture

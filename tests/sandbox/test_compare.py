@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from shop import ENVIRONMENT, WORKSHOP, Command, Workshop, fault, files, outcome
+from shop import ENVIRONMENT, WORKSHOP, Command, Workshop, files, outcome
 
 from sandbox.compare import main
 from sandbox.errors import RunError, UserError
@@ -40,21 +40,6 @@ def _wait_for(ready: Callable[[], object], seconds: float = 90) -> None:
     while not ready():
         assert time.monotonic() < until, "nothing came"
         time.sleep(0.05)
-
-
-@pytest.fixture(scope="module")
-def compared(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Command]:
-    """Two seeds, of which one run was complete before and one half done."""
-    root = tmp_path_factory.mktemp("compared")
-    assert workshop.toy("--root", root, "--no-coord").wait() == 0
-    assert workshop.toy("--root", root, "--coord", before=fault(30, "kill")).wait() == -signal.SIGKILL
-    assert (root / "toy/toy/coord/seed-0/config.yaml").exists()
-    assert not (root / "toy/toy/coord/seed-0/result.json").exists()
-    before = files(root / "toy/toy/conv/seed-0")
-    command = _compare(workshop, root, "--seeds", 2)
-    assert command.wait() == 0, command.stderr
-    assert files(root / "toy/toy/conv/seed-0") == before, "a complete run was touched"
-    return root / "toy/toy", command
 
 
 def test_every_run_that_was_missing_is_made(compared: tuple[Path, Command]) -> None:
