@@ -32,6 +32,7 @@ WHOLE_IOU = 0.85  # passes discs half a pixel off in radius, squares of side 18 
 SMALLEST, LARGEST = 317 // 2, 441 * 3 // 2  # located: half the disc's area to one and a half times the square's
 BINS = 10  # per axis of a histogram of positions
 LOCATED = 1000  # samples in a histogram: entropy and divergence both depend on the number
+HOPELESS = 4000, 100  # so many samples with fewer located ones than that: the rest would hardly hold 1000
 LONGEST_STEP = 4.0  # pixels an object may move between two frames and still count as carried
 SHORTEST_PATH = 5.0  # pixels of movement below which coherence is undefined
 
@@ -242,7 +243,8 @@ def position_divergence(
             their order, not on how they are split into batches.
         data_centres: (m, 2, 2) the data's centres: image, red or blue, row or column. Many more than 1000, or their own
             noise adds to the score.
-        max_drawn: give up, with NaN, when so many samples hold fewer than 1000 located ones.
+        max_drawn: give up, with NaN, when so many samples hold fewer than 1000 located ones, or the first 4000 fewer
+            than 100: half of what 20,000 would need.
 
     Raises:
         ValueError: a batch or the data are empty, max_drawn is below 1000, or the images are not (n, 3, 64, 64).
@@ -275,7 +277,7 @@ def _draw_located(
     """Rounded centres of the first 1000 located samples, and how many samples were looked at up to the last of them."""
     found: list[Int64[np.ndarray, "k 2 2"]] = []
     missing, drawn, batch = LOCATED, 0, 0
-    while missing and drawn < max_drawn:
+    while missing and drawn < max_drawn and not (drawn >= HOPELESS[0] and LOCATED - missing < HOPELESS[1]):
         images = sample(batch)[: max_drawn - drawn]
         if len(images) == 0:
             raise ValueError(f"batch {batch} of samples has 0 images; allowed are 1 and more")

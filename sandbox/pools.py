@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 from abc import ABC, abstractmethod
 from collections import deque
@@ -77,6 +78,20 @@ class Local(Pool):
             process.wait()
 
 
+def _knock(address: str) -> None:
+    """Ray itself would try for minutes to reach a machine that is not there."""
+    place = address.removeprefix("ray://")
+    if place == "auto":
+        return
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise UserError(f"--ray is {address!r}: allowed are auto, HOST:PORT and ray://HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(f"--ray: no Ray cluster at {address} ({error.strerror or one_line(error)})") from None
+
+
 class _Lost(Exception):
     """The process of a run was killed: Ray shall try again."""
 
@@ -110,6 +125,8 @@ class Cluster(Pool):
         except ImportError:
             raise UserError("--ray and --jobs need Ray: pip install 'coordconv-sandbox[cluster]'") from None
         self._ray = ray
+        if address is not None:
+            _knock(address)
         quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
         try:
             if address is None:

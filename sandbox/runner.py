@@ -112,7 +112,7 @@ def _pool(plan: Plan) -> Pool:
     from sandbox.training import resolve_device
 
     gpus = options.gpus or (1.0 if resolve_device(options.device) == "cuda" else 0.0)
-    cpus = options.cpus or max(1, (os.cpu_count() or 1) // options.jobs)
+    cpus = options.cpus or float(max(1, (os.cpu_count() or 1) // options.jobs))
     return Cluster(None if options.ray in (None, "local") else options.ray, options.jobs, cpus, gpus)
 
 

@@ -1,6 +1,7 @@
 """The grid on Ray: two workers on this machine, one of them killed in the middle."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,16 +47,16 @@ def test_what_is_killed_is_retried_and_ends_as_the_local_runs_do(workshop: Works
         assert outcome(run) == outcome(tmp_path / "local" / run.relative_to(root))
 
 
-def test_no_cluster_at_the_address_is_one_line(workshop: Workshop, tmp_path: Path) -> None:
-    command = workshop.start(f"""
-import os
-os.environ["RAY_gcs_rpc_server_connect_timeout_s"] = "1"
-from sandbox.compare import guarded, main
-guarded(lambda: main([{TOY!r}, "--root", {str(tmp_path)!r}, "--ray", "127.0.0.1:1"]))
-""")
-    assert command.wait() == 2
-    (line,) = command.complaints()
-    assert line.startswith("error: --ray: no Ray cluster at 127.0.0.1:1")
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1 (Connection refused)"),
+     ("ray://127.0.0.1:1", "no Ray cluster at ray://127.0.0.1:1"),
+     ("localhost", "'localhost': allowed are auto, HOST:PORT"),
+     ("host:99999", "allowed are auto, HOST:PORT")],
+)  # fmt: skip
+def test_no_cluster_at_the_address_is_one_line(tmp_path: Path, toy: str, address: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        main([TOY, "--root", str(tmp_path), "--ray", address])
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:

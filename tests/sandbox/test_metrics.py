@@ -258,6 +258,14 @@ def test_too_few_located_samples_give_nan() -> None:
     assert all(math.isnan(entropy) for entropy in scored.entropies)
 
 
+@pytest.mark.parametrize(("located", "drawn"), [(2, 4000), (3, 20_000)])
+def test_a_hopeless_generator_is_not_drawn_from_to_the_end(located: int, drawn: int) -> None:
+    images = np.concatenate([scene()[None]] * located + [blank()[None]] * (100 - located))
+    scored = position_divergence(lambda _: images, np.array([[[20, 20], [45, 45]]]))
+    assert scored.drawn == drawn
+    assert math.isnan(scored.mean)
+
+
 def test_positions_are_rounded_to_whole_pixels() -> None:
     nearly = scene(red=(32, 32), blue=(53, 53))
     nearly[:, 42, 30] = 255  # one pixel less below: the centroid is above the cell edge at 32, the object is not
