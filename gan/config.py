@@ -1,6 +1,6 @@
 """Settings and scores of the GAN study. No torch here: `python -m sandbox.gan --help` reads this module alone."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,8 @@ Head = Literal["dense", "pooled"]
 
 class GanConfig(Config):
     """A GAN run. Defaults are the paper's where it states them; the YAML files say where they leave it, and why."""
+
+    DATA: ClassVar[tuple[str, ...]] = ("batch", "g_steps", "latent", "latent_law", "images", "separation")
 
     architecture: Literal["matched", "paper"] = Field(
         "matched", description="matched: one topology in both arms; paper: the two published networks"

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from sandbox.config import Config
+from sandbox.errors import UserError
 from sandbox.run import Run
 from sandbox.training import build
 
@@ -49,8 +50,13 @@ def equal_steps(study: str, configs: Mapping[str, Config]) -> dict[str, int]:
 
     Returns:
         arm -> steps, rounded; the reference keeps its own.
+
+    Raises:
+        UserError: nothing to count.
     """
     costs = {arm: step_multiply_adds(study, config) for arm, config in configs.items()}
+    if not all(costs.values()):
+        raise UserError("--budget macs: this study's steps hold no convolution or matrix product to count")
     reference = next(iter(configs))
     total = costs[reference] * configs[reference].steps
     return {arm: max(1, round(total / cost)) for arm, cost in costs.items()}

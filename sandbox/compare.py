@@ -39,15 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     # Only now what takes seconds to import: --help and mistakes are answered at once.
     from sandbox.comparison import gather
     from sandbox.runner import make_runs
+    from sandbox.worker import PATIENCE
 
-    if plan.options.report_only:
+    failed: dict[Cell, str] = {}
+    if plan.options.report_only:  # while another process makes the runs, too
         plan = found_on_disk(plan)
-    with hold(plan.folder, ".comparison.lock", f"{plan.folder} is being compared by another process"):
-        if plan.options.report_only:
-            failed: dict[Cell, str] = {}
-        else:
+    else:
+        with hold(plan.folder, ".comparison.lock", f"{plan.folder} is being compared by another process"):
             plan = within_budget(plan)
             failed = make_runs(plan)
+    with hold(plan.folder, ".report.lock", f"{plan.folder} is being reported by another process", PATIENCE):
         comparison = gather(plan, failed, shlex.join(["python", "-m", "sandbox.compare", *given]))
         report = _report(comparison)
     if failed:
@@ -63,7 +64,8 @@ def found_on_disk(plan: Plan) -> Plan:
         UserError: no run of these arms, tasks and seeds is there.
     """
     options, folder = plan.options, plan.folder
-    there = sorted({int(path.name.removeprefix("seed-")) for path in folder.glob("**/seed-*")
+    places = {plan.place(cell).parent for cell in plan.cells()}
+    there = sorted({int(path.name.removeprefix("seed-")) for place in places for path in place.glob("seed-*")
                     if path.name.removeprefix("seed-").isdecimal() and (path / "config.yaml").is_file()})  # fmt: skip
     seeds = plan.seeds if options.seeds is not None else tuple(there)
     plan = replace(plan, seeds=seeds)
@@ -104,16 +106,17 @@ def _table(comparison: "Comparison") -> None:
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     for task in comparison.tasks:
-        table = Table(title=f"{comparison.experiment}{f', {task}' if task else ''}: mean ± sd (seeds)", box=SIMPLE,
-                      title_justify="left")  # fmt: skip
+        title = Text(f"{comparison.experiment}{f', {task}' if task else ''}: mean ± sd (seeds)")
+        table = Table(title=title, box=SIMPLE, title_justify="left")  # fmt: skip
         for name in ("score", *comparison.arms):
-            table.add_column(name, justify="left" if name == "score" else "right")
+            table.add_column(Text(name), justify="left" if name == "score" else "right")
         for score in comparison.scores:
             cells = [comparison.summary(score, arm, task) for arm in comparison.arms]
             name = f"{score.name}, {score.better} is better{' (primary)' if score.primary else ''}"
-            table.add_row(name, *map(_mean, cells))
+            table.add_row(Text(name), *map(_mean, cells))
         Console().print(table)
     for contrast in comparison.contrasts():
         if contrast.verdict is not None:

@@ -9,14 +9,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from sandbox.config import Score, config_title, study_scores
+from sandbox.config import Score, config_title, differences, study_scores
 from sandbox.errors import UserError, warn
 from sandbox.plan import Cell, Plan
 from sandbox.run import Run, State, read_run
 from sandbox.stats import Paired, Summary, Verdict, holm, paired, summarise, verdict
 from sandbox.tracking import read_metrics
+
+Budget = Literal["steps", "macs", "none"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Comparison:
         tasks: ``(None,)`` where there is but one.
         seeds: in order.
         scores: the primary one first.
-        budget: ``steps`` or ``macs``.
+        budget: what the arms had the same of: ``steps`` (images too), ``macs`` or ``none``.
         rows: one for each cell, in the order task, seed, arm.
     """
 
@@ -94,7 +96,7 @@ class Comparison:
     tasks: tuple[str | None, ...]
     seeds: tuple[int, ...]
     scores: tuple[Score, ...]
-    budget: str
+    budget: Budget
     rows: tuple[Row, ...]
 
     @property
@@ -131,6 +133,8 @@ class Comparison:
         a, b = configs
         if a is None or b is None:
             return "no run yet"
+        if not a.sees_the_same(b):
+            return "the same seed only"
         same = a.differs_by_coordinates_alone(b.model_copy(update={"seed": a.seed, "steps": a.steps}))
         return "the same topology, content weights, data and latents" if same else "the same data and latents only"
 
@@ -165,23 +169,32 @@ def gather(plan: Plan, failed: Mapping[Cell, str], command: str) -> Comparison:
         UserError: a run is damaged, or runs that differ in more than the arms would be paired.
     """
     rows = tuple(read_row(cell, plan.place(cell), failed.get(cell)) for cell in plan.cells())
+    check_places(rows, plan)
     check_pairs(rows)
     study = plan.experiment.study
     return Comparison(study, plan.name, plan.folder, config_title(plan.experiment.path), command, plan.arms, plan.tasks,
-                      plan.seeds, study_scores(study), plan.options.budget, rows)  # fmt: skip
+                      plan.seeds, study_scores(study), _budget(plan, rows), rows)  # fmt: skip
+
+
+def _budget(plan: Plan, rows: Sequence[Row]) -> Budget:
+    """What the arms had the same of: told by the runs, not by this command line."""
+    goals = {(row.cell.task, row.run.config.goal) for row in rows if row.run}
+    if len(goals) <= len({task for task, _ in goals}):
+        return "steps"
+    stored = plan.folder / "comparison" / "budget"
+    return "macs" if stored.is_file() and stored.read_text() == "macs" else "none"
 
 
 def read_row(cell: Cell, folder: Path, error: str | None = None) -> Row:
-    """Reads one run's folder; a new one is empty.
-
-    Raises:
-        UserError: the folder holds a damaged run.
-    """
+    """Reads one run's folder; a new one is empty. A damaged one counts as interrupted, its error says why."""
     if not (folder / "config.yaml").is_file():
         return Row(cell, folder, "new", None, {}, {}, {}, [], error)
-    run = read_run(folder)
-    state = run.state()
-    costs = run.result() if state == "complete" else {}
+    try:
+        run = read_run(folder)
+        state = run.state()
+        costs = run.result() if state == "complete" else {}
+    except UserError as wrong:
+        return Row(cell, folder, "interrupted", None, {}, {}, {}, [], error or str(wrong))
     scores = costs.pop("scores", {})
     curves = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
     return Row(cell, folder, state, run, scores, costs, _environment(folder), curves, error)
@@ -194,6 +207,29 @@ def _environment(folder: Path) -> dict[str, Any]:
         warn(f"{folder / 'environment.json'} cannot be read: the report does not say what this run was made with")
         return {}
     return document
+
+
+def check_places(rows: Sequence[Row], plan: Plan) -> None:
+    """Refuses runs that are not what their folders say, or differ within an arm in more than the seed.
+
+    Raises:
+        UserError: names the folder and what is different.
+    """
+    first: dict[tuple[str | None, str], Row] = {}
+    for row in rows:
+        if row.run is None:
+            continue
+        cell, run = row.cell, row.run
+        told = (plan.experiment.study, plan.name, cell.task, cell.arm, cell.seed)
+        says = (run.study, run.experiment, run.task, run.arm, run.config.seed)
+        if changed := [f"{a!r}, not {b!r}" for a, b in zip(says, told, strict=True) if a != b]:
+            raise UserError(f"{row.folder} holds another run than its name says: {'; '.join(changed)}")
+        other = first.setdefault((cell.task, cell.arm), row)
+        assert other.run is not None
+        ours, theirs = (one.config.model_dump(exclude={"seed"}) for one in (other.run, run))
+        if changed := differences(ours, theirs):
+            found = f"{'; '.join(changed)} from {other.folder} to {row.folder}"
+            raise UserError(f"runs of one arm must not differ but in the seed: {found}")
 
 
 def check_pairs(rows: Sequence[Row]) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -72,6 +72,7 @@ class Config(BaseModel):
     """What every study has: the fields that identify a run. Frozen; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    DATA: ClassVar[tuple[str, ...]] = ("batch",)  # the fields that decide what a step sees, beside the seed
 
     seed: int = Field(0, ge=0, lt=SEEDS, description="of weights, data order and latents; the same in both arms")
     coord: bool = Field(True, description="coordinate convolutions; set by the arm")
@@ -95,6 +96,15 @@ class Config(BaseModel):
             # YAML reads `steps: yes` as true, and pydantic true as 1.
             raise ValueError(f"allowed are {allowed(cls.model_fields[str(info.field_name)])}")
         return value
+
+    @property
+    def goal(self) -> float:
+        """Where the x-axis of the curves ends: images seen (agent steps, for a study that plays)."""
+        return float(self.steps * self.batch)
+
+    def sees_the_same(self, other: "Config") -> bool:
+        """Whether two arms at one seed see the same data in the same order, and the same latents if there are any."""
+        return all(getattr(self, name) == getattr(other, name) for name in self.DATA)
 
     def differs_by_coordinates_alone(self, other: "Config") -> bool:
         """Whether the two arms share topology and content weights at one seed; else they are paired by data only."""

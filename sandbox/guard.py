@@ -1,5 +1,6 @@
 """The frame around every door: exit codes, and one line in place of a traceback."""
 
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,9 @@ def guarded(main: Callable[[], object]) -> NoReturn:
     """
     # Outside the training loop, which has its own answer, SIGTERM is a Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that has no ± gets a question mark, not a traceback
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     code = 0
     try:
         main()

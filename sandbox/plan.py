@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sandbox.config import Config, Experiment, load_experiment, study_config
 from sandbox.doors import DEVICES, add_fields, overrides_of
+from sandbox.errors import UserError
 from sandbox.flags import Parser, one_of, positive, whole_number
 from sandbox.run import run_folder
 
@@ -62,6 +63,11 @@ class Plan:
         """``runs/<study>/<experiment>``: what TensorBoard is pointed at."""
         return self.root / self.experiment.study / self.name
 
+    @property
+    def file(self) -> Path:
+        """The copy of the YAML that its runs are made from: an edit meanwhile must not tell the arms apart."""
+        return self.folder / "comparison" / "experiment.yaml"
+
     def cells(self) -> list[Cell]:
         """Every run, the arms of a seed one after another: pairs are complete early."""
         return [Cell(task, arm, seed) for task in self.tasks for seed in self.seeds for arm in self.arms]
@@ -82,7 +88,7 @@ class Plan:
     def flags(self, cell: Cell) -> tuple[str, ...]:
         """The same for the study's door."""
         options = self.options
-        flags = [f"--config={self.experiment.path.resolve()}", f"--arm={cell.arm}", f"--name={self.name}",
+        flags = [f"--config={self.file.resolve()}", f"--arm={cell.arm}", f"--name={self.name}",
                  f"--root={options.root.resolve()}", f"--device={options.device}"]  # fmt: skip
         flags += [f"--task={cell.task}"] * (cell.task is not None) + ["--smoke"] * options.smoke
         for key, value in self.settings(cell).items():
@@ -92,7 +98,7 @@ class Plan:
 
 
 def _seeds(text: str) -> list[int] | int:
-    numbers = [whole_number(0, 2**31 - 1)(part) for part in text.split(",")]
+    numbers = [whole_number(0, 2**31 - 1)(part) for part in text.removesuffix(",").split(",")]
     if len(set(numbers)) < len(numbers):
         raise argparse.ArgumentTypeError(f"{text!r} names a seed twice")
     if "," in text:
@@ -112,12 +118,12 @@ def _parser(experiment: Experiment | None) -> Parser:
     if experiment is not None and experiment.tasks:
         which.add_argument("--tasks", nargs="+", metavar="NAME", help=f"{', '.join(experiment.tasks)} (default: all)")
     which.add_argument("--seeds", type=_seeds, metavar="N",
-                       help=f"how many, or which: 3,5,7 (default: {_listed(experiment, 'seeds')})")  # fmt: skip
+                       help=f"how many, or which: 3,5,7 or 5, (default: {_listed(experiment, 'seeds')})")  # fmt: skip
     which.add_argument("--name", help="names the folder in place of the experiment; for runs with other settings")
     which.add_argument("--root", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
     which.add_argument("--budget", type=one_of("steps", "macs"), default="steps", metavar="{steps,macs}",
                        help="what every arm has the same of: training steps (default), or multiply-adds, those of the "
-                            "reference; the folder's name then ends in _macs")  # fmt: skip
+                            "reference; the folder is then called CONFIG_macs")  # fmt: skip
     which.add_argument("--report-only", action="store_true", help="train nothing, report what the folder holds")
     how = parser.add_argument_group("how they run")
     how.add_argument("--smoke", action="store_true", help="the same recipes shrunk, every part run, under ROOT/smoke")
@@ -127,8 +133,15 @@ def _parser(experiment: Experiment | None) -> Parser:
                      help="runs at a time on this machine, by Ray (default: 1)")  # fmt: skip
     how.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS",
                      help="on a Ray cluster: auto, ray://HOST:PORT; without ADDRESS one on this machine")  # fmt: skip
-    how.add_argument("--cpus", type=positive, metavar="X", help="cores a run asks Ray for (default: all here / jobs)")
-    how.add_argument("--gpus", type=positive, metavar="X", help="GPUs a run asks Ray for (default: 1 on cuda)")
+    how.add_argument(
+        "--cpus", type=positive, metavar="X", help="cores a run asks Ray for (default: all / jobs; 1 on a cluster)"
+    )
+    how.add_argument(
+        "--gpus",
+        type=positive,
+        metavar="X",
+        help="GPUs a run asks Ray for (default: all / jobs; on a cluster 1 with --device cuda)",
+    )
     return parser
 
 
@@ -143,10 +156,11 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
         UserError: an unknown flag, name or key, or a value out of range.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    early = Parser("python -m sandbox.compare", "", add_help=False)
-    early.add_argument("config", nargs="?")
-    found, _ = early.parse_known_args(arguments)
-    experiment = load_experiment(found.config) if found.config and not found.config.startswith("-") else None
+    asks = not arguments or arguments[0] in ("-h", "--help")
+    if not asks and arguments[0].startswith("-"):  # --arms takes all names that follow, CONFIG too
+        raise UserError(f"CONFIG comes first: python -m sandbox.compare CONFIG {arguments[0]} ...")
+    # The file decides which settings and defaults there are.
+    experiment = None if asks else load_experiment(arguments[0])
     parser = _parser(experiment)
     if experiment is not None:
         add_fields(parser, study_config(experiment.study), experiment, leave_out=("coord", "seed"))
@@ -160,9 +174,13 @@ def _plan(experiment: Experiment, options: argparse.Namespace) -> Plan:
     arms = tuple(dict.fromkeys(options.arms or experiment.compared))
     tasks = tuple(dict.fromkeys(getattr(options, "tasks", None) or experiment.tasks)) or (None,)
     experiment.check_names(arms, tasks)
-    name = options.name or experiment.name + ("_macs" if options.budget == "macs" else "")
+    default = experiment.name + ("_macs" if options.budget == "macs" else "")
+    name = default if options.name is None else options.name
     root = options.root / "smoke" if options.smoke else options.root
     overrides = overrides_of(options)
+    if options.report_only and overrides:
+        flag = f"--{next(iter(overrides)).replace('_', '-')}"
+        raise UserError(f"{flag} goes not with --report-only, which reports runs as they are; --name says which")
     plan = Plan(experiment, name, root, arms, tasks, _chosen(experiment, options.seeds), overrides, {}, options)
     for cell in plan.cells():
         plan.place(cell)

@@ -292,7 +292,8 @@ def chosen(comparison: Comparison, has: Callable[[Row], bool]) -> list[Row]:
 
 def last_samples(row: Row) -> Path | None:
     """The newest sample grid of a run."""
-    return max((row.folder / "samples").glob("step-*.png"), default=None)
+    grids = [path for path in (row.folder / "samples").glob("step-*.png") if path.stem[5:].isdecimal()]
+    return max(grids, key=lambda path: int(path.stem[5:]), default=None)
 
 
 def walk(comparison: Comparison) -> Film | None:

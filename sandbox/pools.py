@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from sandbox.errors import UserError, one_line
-from sandbox.worker import Order, run_to_end
+from sandbox.worker import PATIENCE, Order, run_to_end
 
 RETRIES = 3  # of a run whose machine or process went away; each goes on from its checkpoint
 
@@ -31,8 +31,8 @@ class Pool(ABC):
         """The runs that have started and have not ended."""
 
     @abstractmethod
-    def stop(self) -> None:
-        """Asks every run to stop and waits until they have."""
+    def stop(self) -> bool:
+        """Asks every run to stop and waits until they have; False where one had to be killed."""
 
 
 class Local(Pool):
@@ -57,25 +57,31 @@ class Local(Pool):
                 done, self._now = [(order, code)], None
         if self._now is None and self._waiting:
             order = self._waiting.popleft()
-            self._now = order, order.begin()
+            try:
+                self._now = order, order.begin()
+            except OSError as error:
+                order.cannot_begin(error)
+                done.append((order, 1))
         return done
 
     def running(self) -> set[Order]:
         """The one run."""
         return set() if self._now is None else {self._now[0]}
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
         """Interrupts it and waits; a second Ctrl-C meanwhile kills it, which loses the steps since its checkpoint."""
         self._waiting.clear()
         if self._now is None:
-            return
+            return True
         process = self._now[1]
         try:
             process.send_signal(signal.SIGINT)
-            process.wait()
-        except KeyboardInterrupt:
+            process.wait(PATIENCE)
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
             process.kill()
             process.wait()
+            return False
+        return True
 
 
 def _knock(address: str) -> None:
@@ -135,11 +141,21 @@ class Cluster(Pool):
                 ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError, AssertionError) as error:
             raise UserError(f"--ray: no Ray cluster at {address or 'this machine'} ({one_line(error)})") from None
+        self._check(cpus, gpus)
         # A worker of its own for each run: nothing of one is left in the memory of the next.
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_calls": 1,
                    "max_retries": RETRIES, "retry_exceptions": [_Lost]}  # fmt: skip
         self._task = ray.remote(**options)(_ray_task)
         self._orders: dict[Any, Order] = {}
+
+    def _check(self, cpus: float, gpus: float) -> None:
+        """What no machine of the cluster has, Ray would wait for in silence."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+            there = ", ".join(f"{node.get('CPU', 0):g} CPU + {node.get('GPU', 0):g} GPU" for node in nodes)
+            self._ray.shutdown()
+            raise UserError(f"a run asks for {cpus:g} CPU + {gpus:g} GPU, but the machines have {there}: "
+                            "--cpus and --gpus say what a run needs")  # fmt: skip
 
     def submit(self, order: Order) -> None:
         """Queues a run; see `Pool`."""
@@ -151,11 +167,17 @@ class Cluster(Pool):
         if not self._orders:
             return []
         ready, _ = self._ray.wait(list(self._orders), num_returns=len(self._orders), timeout=0)
-        return [(self._orders.pop(reference), self._code(reference)) for reference in ready]
+        orders = [(self._orders.pop(reference), reference) for reference in ready]
+        return [(order, self._code(order, reference)) for order, reference in orders]
 
-    def _code(self, reference: Any) -> int:
+    def _code(self, order: Order, reference: Any) -> int:
         try:
             return int(self._ray.get(reference))
+        except self._ray.exceptions.RayTaskError as error:
+            if not isinstance(error.cause, _Lost):  # it could not be started there, say
+                order.cannot_begin(error.cause)
+                return 1
+            return -signal.SIGKILL
         except self._ray.exceptions.RayError:
             return -signal.SIGKILL
 
@@ -163,7 +185,8 @@ class Cluster(Pool):
         """Those whose log has begun: Ray does not say which of its tasks it has started."""
         return {order for order in self._orders.values() if order.log.exists()}
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
         """Leaves the cluster, which ends our tasks; their runs see it and stop."""
         self._orders.clear()
         self._ray.shutdown()
+        return True

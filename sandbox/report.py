@@ -161,11 +161,11 @@ def _view(
     primary = [item for item in contrasts if item.score.primary]
     differs, shared = tables.config_tables(c)
     tasks = f", {plural(len(c.tasks), 'task')}" if c.tasks != (None,) else ""
-    budget = "multiply-adds" if c.budget == "macs" else c.budget
+    budget = {"steps": "equal steps", "macs": "equal multiply-adds", "none": "steps not equal"}[c.budget]
     return {
         "title": f"{c.study}/{c.experiment}",
         "subtitle": f"{', '.join(c.arms[1:]) or 'one arm,'} {'against ' if c.arms[1:] else ''}{c.reference}, "
-        f"{plural(len(c.seeds), 'seed')}{tasks}, equal {budget}",
+        f"{plural(len(c.seeds), 'seed')}{tasks}, {budget}",
         "conclusions": _conclusions(c, primary),
         "warnings": _warnings(c, primary),
         "primary_title": f"Primary score: {c.primary.name}",
@@ -216,8 +216,8 @@ def _captions(c: Comparison, film: plots.Film | None) -> dict[str, str]:
         "scores": f"{c.primary.name}, {direction(c.primary)}: every seed. Short bars: means.{pairs}",
         "curves": f"Line: mean over seeds; band: its {tables.INTERVAL} (t), point by point. n: runs at the first and "
         "the last point; an interrupted run counts as far as it got.",
-        "samples": "The same latents in every arm, which never change during a run.",
-        "film": f"Every arm walks the same path through the same latents.{walked}",
+        "samples": "What each arm makes of fixed inputs of its seed, which never change during a run.",
+        "film": f"The arms side by side, each on the same path if it has the same latents.{walked}",
     }
 
 
@@ -241,12 +241,12 @@ def _reading(c: Comparison) -> list[tuple[str, str]]:
         ", after Holm's correction where there is more than one comparison," if len(c.arms) > 2 or c.tasks[1:] else ""
     )
     return [
-        ("Paired", "Under one seed all arms see the same data in the same order and the same latents, so a difference "
-         "is taken seed by seed, and what the seed alone does cancels out."),
+        ("Paired", "Differences are taken seed by seed, so that what the seed alone does to both arms cancels out. "
+         "What the arms share at one seed stands below their differences."),
         (tables.INTERVAL, "t interval of the mean: made in this way, 95 of 100 such intervals hold the true mean. The "
          f"bootstrap interval stands beside it from {BOOTSTRAP_FROM} seeds on."),
         ("p", "Chance of a mean difference at least this large were the arms alike: by the paired t test, and exactly, "
-         "by flipping the signs of the differences in every possible way."),
+         "by flipping the signs of the differences in every possible way (from 17 seeds on in 65,535 drawn ways)."),
         ("Probability of improvement", "How often a run of the arm is better than one of the reference, over all pairs "
          "of runs; 0.5: neither. Ties count half."),
         ("Better, worse, inconclusive", f"Better or worse only with {CONCLUDING} paired seeds or more, a "

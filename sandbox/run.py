@@ -90,9 +90,16 @@ class Run:
             raise UserError(f"{self.folder} has no result yet: run the same command again to complete it")
         try:
             document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return {"scores": document.pop("scores"), **document}
+            scores = {tag: None if value is None else float(value) for tag, value in document.pop("scores").items()}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"{path} cannot be read ({one_line(error)}): --evaluate makes it again") from None
+            raise UserError(
+                f"{path} cannot be read ({one_line(error)}): {self.door()} --evaluate makes it again"
+            ) from None
+        return {"scores": scores, **document}
+
+    def door(self) -> str:
+        """The start of the command that makes this run."""
+        return f"python -m sandbox.{self.study} ... --arm {self.arm} --seed {self.config.seed}"
 
     def open(self, *, overwrite: bool = False) -> State:
         """Creates the folder, or checks that what stands there is this very run. Returns the state it was found in.
@@ -160,7 +167,7 @@ class Run:
         if changed:
             raise UserError(
                 f"{self.folder} holds a run of another configuration ({'; '.join(changed)}): "
-                f"give this one a --name, or start it anew with python -m sandbox.{self.study} ... --overwrite"
+                f"give this one a --name, or start it anew with {self.door()} --overwrite"
             )
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sandbox.errors import Interrupted, UserError
+from sandbox.files import write_atomically
+from sandbox.launch import announced
 from sandbox.plan import Cell, Plan
 from sandbox.pools import Cluster, Local, Pool
 from sandbox.run import Run, read_run
@@ -25,11 +27,16 @@ def make_runs(plan: Plan) -> dict[Cell, str]:
         UserError: a run's folder holds another configuration or precision; no Ray.
         Interrupted: Ctrl-C; every run has a checkpoint.
     """
+    if announced().size > 1:
+        raise UserError("torchrun and srun train one run (python -m sandbox.gan); for many there is --ray")
     missing = _missing(plan)
     progress = {cell: _progress(plan, cell, cell in missing) for cell in plan.cells()}
     if not missing:
         print(f"{plan.folder}: all {len(progress)} runs are complete", flush=True)
         return {}
+    plan.file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(plan.file, plan.experiment.path.read_bytes())
+    (plan.folder / "comparison" / "budget").write_text(plan.options.budget)
     screen = Screen(str(plan.folder), progress, plan.arms)
     orders = [Order(cell, plan.experiment.study, plan.flags(cell), _log(plan, cell), Path.cwd()) for cell in missing]
     pool = _pool(plan)
@@ -37,8 +44,10 @@ def make_runs(plan: Plan) -> dict[Cell, str]:
         with screen:
             failed = _work(pool, orders, screen, progress)
     except KeyboardInterrupt:
-        pool.stop()
+        whole = pool.stop()
         _wait_until_free(plan, missing)
+        if not whole:
+            raise  # a run was killed: what came after its last checkpoint is lost
         raise Interrupted(f"stopped with {screen.summary()}") from None
     return failed
 
@@ -65,22 +74,28 @@ def _work(pool: Pool, orders: Sequence[Order], screen: Screen, progress: Mapping
 
 
 def _missing(plan: Plan) -> list[Cell]:
-    precision = None if plan.options.ray not in (None, "local") else _precision(plan)
-    missing = []
+    missing, there = [], []
     for cell in plan.cells():
         folder, config = plan.place(cell), plan.config(cell)
         if (folder / "config.yaml").is_file():
             found = read_run(folder)
-            if precision is not None and found.precision != precision:
-                raise UserError(f"runs of different precision are not compared: {found.precision} in {folder}, but "
-                                f"{precision} here: give --precision and a --name")  # fmt: skip
-            Run(folder, plan.experiment.study, plan.name, cell.arm, found.precision, config, cell.task).refuse_another(
-                found
-            )
+            ours = Run(folder, plan.experiment.study, plan.name, cell.arm, found.precision, config, cell.task)
+            ours.refuse_another(found)
+            there.append(found)
             if found.state() == "complete":
+                found.result()  # a damaged one is said before anything is trained
                 continue
         missing.append(cell)
+    if missing and plan.options.ray in (None, "local"):
+        _refuse_precision(_precision(plan), there)
     return missing
+
+
+def _refuse_precision(precision: str, there: Sequence[Run]) -> None:
+    for found in there:
+        if found.precision != precision:
+            raise UserError(f"runs of different precision are not compared: {found.precision} in {found.folder}, but "
+                            f"{precision} here: give --precision and a --name")  # fmt: skip
 
 
 def _precision(plan: Plan) -> str:
@@ -95,25 +110,30 @@ def _precision(plan: Plan) -> str:
 
 
 def _progress(plan: Plan, cell: Cell, missing: bool) -> Progress:
-    config = plan.config(cell)
-    goal = float(config.steps * config.batch)
+    goal = plan.config(cell).goal
     return Progress(plan.place(cell), goal, "waiting" if missing else "complete", 0.0 if missing else goal)
 
 
 def _log(plan: Plan, cell: Cell) -> Path:
     parts = [*([cell.task] if cell.task else []), cell.arm, f"seed-{cell.seed}.log"]
-    return plan.folder.resolve() / "comparison" / "logs" / "-".join(parts)
+    return plan.folder.resolve().joinpath("comparison", "logs", *parts)
 
 
 def _pool(plan: Plan) -> Pool:
     options = plan.options
     if options.ray is None and options.jobs == 1:
         return Local()
+    if options.ray not in (None, "local"):  # this machine may be none of the cluster's
+        gpus = options.gpus or float(options.device == "cuda")
+        return Cluster(options.ray, options.jobs, options.cpus or 1.0, gpus)
+    import torch
+
     from sandbox.training import resolve_device
 
-    gpus = options.gpus or (1.0 if resolve_device(options.device) == "cuda" else 0.0)
+    share = torch.cuda.device_count() / options.jobs if resolve_device(options.device) == "cuda" else 0.0
+    gpus = options.gpus or (min(1.0, share) if share else 0.0)
     cpus = options.cpus or float(max(1, (os.cpu_count() or 1) // options.jobs))
-    return Cluster(None if options.ray in (None, "local") else options.ray, options.jobs, cpus, gpus)
+    return Cluster(None, options.jobs, cpus, gpus)
 
 
 def _wait_until_free(plan: Plan, cells: Sequence[Cell]) -> None:

@@ -15,6 +15,7 @@ from typing import Literal, Self
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from sandbox.plan import Cell
 
@@ -135,12 +136,12 @@ class Screen:
         return todo / rate if rate else None
 
     def _table(self) -> Table:
-        table = Table(title=self._title, caption=self.summary(), title_justify="left", caption_justify="left")
+        table = Table(title=Text(self._title), caption=self.summary(), title_justify="left", caption_justify="left")
         for name in ("run", *self._arms):
-            table.add_column(name)
+            table.add_column(Text(name))
         for task, seed in dict.fromkeys((cell.task, cell.seed) for cell in self._progress):
             label = f"seed {seed}" if task is None else f"{task}, seed {seed}"
-            table.add_row(label, *(str(self._progress[Cell(task, arm, seed)]) for arm in self._arms))
+            table.add_row(Text(label), *(str(self._progress[Cell(task, arm, seed)]) for arm in self._arms))
         return table
 
     def __enter__(self) -> Self:

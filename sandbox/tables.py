@@ -173,10 +173,11 @@ def contrast_table(c: Comparison, contrasts: Sequence[Contrast]) -> Table | None
             *["Holm-adjusted p"] * holm, "probability of improvement", *["bootstrap interval"] * bootstrap]  # fmt: skip
     groups = [Group([_contrast_cells(c, item, holm, bootstrap) for item in contrasts if item.task == task], task)
               for task in c.tasks]  # fmt: skip
-    notes = [f"{c.reference} and {arm} have {c.pairing(arm, task)}."
-             for arm, task in dict.fromkeys((item.arm, c.tasks[0]) for item in contrasts)]  # fmt: skip
-    if holm:
-        notes.append(f"Holm's correction is over {len(contrasts)} comparisons (arms x tasks).")
+    told = dict.fromkeys((item.arm, c.pairing(item.arm, item.task)) for item in contrasts if item.stats.differences)
+    notes = [f"At one seed {c.reference} and {arm} have {pairing}." for arm, pairing in told]
+    family = sum(not math.isnan(item.stats.p_t) for item in contrasts)
+    if family > 1:
+        notes.append(f"Holm's correction is over {family} comparisons (arms x tasks).")
     note = " ".join(notes)
     return Table(f"Difference from {c.reference}: {c.primary.name}", tuple(head), groups, note)
 
@@ -247,6 +248,13 @@ def _costs(rows: Iterable[Row]) -> dict[str, float]:
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 
+_BUDGETS = {
+    "steps": "Every arm trains for the same number of steps.",
+    "macs": "Every arm trains for the same number of multiply-adds: a dearer step means fewer of them.",
+    "none": "The arms do not train for the same number of steps.",
+}
+
+
 def costs_table(c: Comparison) -> Table | None:
     """What each arm costs, and how that compares with the reference."""
     groups = []
@@ -257,10 +265,8 @@ def costs_table(c: Comparison) -> Table | None:
         keys.sort(key=lambda key: order.get(key.split(": ")[0], len(order)))
         groups.append(Group([_cost_row(key, costs) for key in keys], task))
     ratios = tuple(f"{arm} / {c.reference}" for arm in c.arms[1:])
-    note = ("Means over the complete runs. Every arm trains for the same number of steps."
-            if c.budget == "steps" else "Means over the complete runs. Every arm trains for the same number of "
-            "multiply-adds: a dearer step means fewer of them.")  # fmt: skip
-    note += " Times compare only where the runs had the machine alone, or shared it alike."
+    note = (f"Means over the complete runs. {_BUDGETS[c.budget]} Times compare only where the runs had the machine "
+            "alone, or shared it alike.")  # fmt: skip
     filled = [group for group in groups if group.rows]
     return Table("Costs of an arm", ("cost", *c.arms, *ratios), filled, note) if filled else None
 

@@ -175,6 +175,19 @@ def _cut(folder: Path, mark: Mark) -> str | None:
 
 def read_metrics(folder: Path) -> list[dict[str, int | float]]:
     """The points of a run's curves, in order: ``images`` and the scalars logged there."""
-    with (folder / "metrics.jsonl").open(encoding="utf-8") as lines:
+    with (folder / "metrics.jsonl").open(encoding="utf-8", errors="replace") as lines:
         # A line without an end is being written, or was when the run was killed.
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        whole = [line for line in lines if line.endswith("\n")]
+    points = [point for line in whole if (point := _point(line)) is not None]
+    if len(points) < len(whole):
+        warn(f"{folder / 'metrics.jsonl'}: {len(whole) - len(points)} damaged lines are left out")
+    return points
+
+
+def _point(line: str) -> dict[str, int | float] | None:
+    try:
+        point = json.loads(line)
+    except ValueError:
+        return None
+    numbers = isinstance(point, dict) and all(type(value) in (int, float) for value in point.values())
+    return point if numbers and "images" in point else None

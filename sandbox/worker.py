@@ -10,10 +10,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from sandbox.errors import one_line
 from sandbox.guard import guarded
 from sandbox.plan import Cell
 
@@ -47,11 +50,21 @@ class Order:
             return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
                                     cwd=self.cwd, start_new_session=True)  # fmt: skip
 
+    def cannot_begin(self, error: BaseException) -> None:
+        """Leaves in the log why it could not be started."""
+        with suppress(OSError):
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self.log.write_text(f"error: could not be started: {one_line(error)}\n")
+
     def complaint(self, code: int) -> str:
         """What it said last, in one line, having ended with an exit code other than 0."""
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
-        lines = [part for line in self.log.read_text(errors="replace").splitlines() for part in line.split("\r")]
+        try:
+            text = self.log.read_text(errors="replace")
+        except OSError as error:
+            return f"exit code {code}, and its log {self.log} cannot be read ({error.strerror})"
+        lines = [part for line in text.splitlines() for part in line.split("\r")]
         spoken = [line.strip() for line in lines if line.strip()] or [f"exit code {code}"]
         errors = [line.removeprefix("error: ") for line in spoken if line.startswith("error: ")]
         return (errors or spoken)[-1]
@@ -67,6 +80,8 @@ def _stop_with_parent() -> None:
     while os.read(0, 1):  # not sys.stdin: Python aborts if its lock is held while the interpreter ends
         pass
     os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(PATIENCE)
+    os._exit(130)  # deaf to SIGINT, in somebody's C code; its last checkpoint stands
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ def test_what_is_killed_is_retried_and_ends_as_the_local_runs_do(workshop: Works
     assert command.wait() == 0, command.stderr
     assert "coord against conv: inconclusive" in command.stdout
     for run, flag in zip(runs, ("--no-coord", "--coord"), strict=True):
-        assert "interrupted, cpu, 32" in (root / f"toy/toy/comparison/logs/{run.parent.name}-seed-0.log").read_text()
+        assert "interrupted, cpu, 32" in (root / f"toy/toy/comparison/logs/{run.parent.name}/seed-0.log").read_text()
         assert workshop.toy("--root", tmp_path / "local", *LONG, flag).wait() == 0
         assert outcome(run) == outcome(tmp_path / "local" / run.relative_to(root))
 

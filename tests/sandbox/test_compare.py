@@ -118,7 +118,7 @@ def test_stopped_in_the_middle_nothing_goes_on_and_nothing_is_lost(
     assert saved, "the steps since the start are lost"
     again = _compare(workshop, tmp_path, *flags)
     assert again.wait() == 0, again.stderr
-    log = (tmp_path / "toy/toy/comparison/logs/coord-seed-0.log").read_text()
+    log = (tmp_path / "toy/toy/comparison/logs/coord/seed-0.log").read_text()
     assert "interrupted, cpu, 32" in log  # it was continued, not begun anew
 
 
@@ -126,8 +126,9 @@ def test_two_at_a_time_are_refused(compared: tuple[Path, Command], workshop: Wor
     from filelock import FileLock
 
     with FileLock(compared[0] / ".comparison.lock"):
-        command = _compare(workshop, compared[0].parents[1], "--report-only")
+        command = _compare(workshop, compared[0].parents[1])
         assert command.wait() == 2
+        assert _compare(workshop, compared[0].parents[1], "--report-only").wait() == 0  # what there is, at any time
     assert command.complaints() == [f"error: {compared[0]} is being compared by another process"]
 
 
@@ -196,3 +197,84 @@ def test_help_is_quick_and_lists_every_setting() -> None:
     assert "--seed " not in done.stdout
     assert "coord_r" in done.stdout
     assert " torch\n" not in done.stderr  # seconds of importing
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("arm: coord", "arm: other"), r"coord/seed-1 holds another run than its name says: 'other', not 'coord'"),
+        (("seed: 1", "seed: 7"), r"seed-1 holds another run than its name says: 7, not 1"),
+        (("rate: 0.05", "rate: 0.5"), r"runs of one arm must not differ but in the seed: rate: 0.05 -> 0.5"),
+    ],
+)
+def test_a_report_pairs_only_what_belongs_together(
+    compared: tuple[Path, Command], tmp_path: Path, toy: str, change: tuple[str, str], message: str
+) -> None:
+    config = _copy(compared, tmp_path) / "coord/seed-1/config.yaml"
+    assert change[0] in config.read_text()
+    config.write_text(config.read_text().replace(*change, 1))
+    with pytest.raises(UserError, match=message):
+        main([TOY, "--root", str(tmp_path), "--report-only"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("result.json", "{"), ("result.json", '{"scores": 5}'), ("result.json", '{"scores": {"a": "b"}}'),
+     ("config.yaml", "study: toy")],
+)  # fmt: skip
+def test_a_damaged_run_is_reported_and_the_others_with_it(
+    compared: tuple[Path, Command], tmp_path: Path, toy: str, name: str, content: str
+) -> None:
+    folder = _copy(compared, tmp_path)
+    (folder / "coord/seed-1" / name).write_text(content)
+    report = main([TOY, "--root", str(tmp_path), "--report-only"]).read_text()
+    assert "3 of 4 runs" in report
+    assert str(folder / "coord/seed-1" / name) in report
+    with pytest.raises(UserError, match=f"seed-1/{name}"):  # before anything is trained
+        main([TOY, "--root", str(tmp_path), "--seeds", "2"])
+
+
+def test_damaged_lines_of_a_curve_are_left_out(
+    compared: tuple[Path, Command], tmp_path: Path, toy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = _copy(compared, tmp_path) / "coord/seed-1/metrics.jsonl"
+    metrics.write_text('{"ima\n[1]\n{"images": "x"}\n' + metrics.read_text())
+    main([TOY, "--root", str(tmp_path), "--report-only"])
+    assert "3 damaged lines are left out" in capsys.readouterr().err
+
+
+def test_settings_go_not_with_a_report_alone(toy: str) -> None:
+    with pytest.raises(UserError, match="--rate goes not with --report-only"):
+        main([TOY, "--report-only", "--rate", "0.5"])
+
+
+def test_the_runs_say_what_they_had_the_same_of(workshop: Workshop, tmp_path: Path) -> None:
+    command = _compare(workshop, tmp_path, "--budget", "macs", "--seeds", 1)
+    assert command.wait() == 0, command.stderr
+    assert "coord: 7 steps" in command.stdout  # 11 * 224 / 352, tests/sandbox/test_budget.py
+    folder = tmp_path / "toy/toy_macs"
+    assert "steps: 7\n" in (folder / "coord/seed-0/config.yaml").read_text()
+    again = _compare(workshop, tmp_path, "--report-only", "--name", "toy_macs")
+    assert again.wait() == 0, again.stderr
+    assert "equal multiply-adds" in (folder / "comparison/report.md").read_text()
+    (folder / "comparison/budget").unlink()
+    assert _compare(workshop, tmp_path, "--report-only", "--name", "toy_macs").wait() == 0
+    assert "steps not equal" in (folder / "comparison/report.md").read_text()
+
+
+def test_an_edit_of_the_file_meanwhile_does_not_tell_the_arms_apart(workshop: Workshop, tmp_path: Path) -> None:
+    config = tmp_path / "edited.yaml"
+    config.write_text((WORKSHOP / "toy.yaml").read_text())
+    command = _compare(workshop, tmp_path, config=str(config))
+    copy = tmp_path / "toy/edited/comparison/experiment.yaml"
+    _wait_for(copy.exists)
+    config.write_text(config.read_text().replace("steps: 11", "steps: 5"))
+    assert command.wait() == 0, command.stderr
+    assert {row["steps"] for row in _scores(tmp_path / "toy/edited")} == {"11"}
+
+
+def test_torchrun_is_for_one_run(toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="torchrun and srun train one run"):
+        main([TOY, "--root", str(tmp_path)])

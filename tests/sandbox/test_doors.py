@@ -287,8 +287,8 @@ def test_help_is_a_page_with_every_flag_its_meaning_its_default_and_examples(wor
     ):
         assert f"{flag} " in page
     for text in (
-        "conv (coord: false)",
-        "coord (coord: true)",
+        "conv coord: false",
+        "coord coord: true",
         "the same command continues",
         "examples:",
         "sort_of_clevr_paper",

@@ -10,7 +10,7 @@ from shop import WORKSHOP
 from sandbox.config import load_experiment
 from sandbox.doors import parse as parse_door
 from sandbox.errors import UserError
-from sandbox.plan import Cell, parse
+from sandbox.plan import Cell, Plan, parse
 
 GAN = "gan/sort_of_clevr"
 TOY = str(WORKSHOP / "toy.yaml")
@@ -47,7 +47,7 @@ def test_pairs_are_complete_early() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seeds"), [("1", (4,)), ("2", (4, 7)), ("4", (4, 7, 0, 1)), ("9,3", (9, 3)), ("0,4", (0, 4))]
+    ("text", "seeds"), [("1", (4,)), ("2", (4, 7)), ("4", (4, 7, 0, 1)), ("9,3", (9, 3)), ("0,4", (0, 4)), ("5,", (5,))]
 )
 def test_seeds_are_a_number_or_a_list(several: str, text: str, seeds: tuple[int, ...]) -> None:
     assert parse([several, "--seeds", text]).seeds == seeds
@@ -61,6 +61,11 @@ def test_every_arm_runs_every_task(several: str) -> None:
     # the arm has the last word
     assert parse([several, "--arms", "slow"]).config(Cell("hot", "slow", 4)).model_dump()["rate"] == 0.001
     assert parse([several, "--tasks", "cold"]).tasks == ("cold",)
+
+
+def _door_flags(plan: Plan, cell: Cell, config: str) -> list[str]:
+    """As the run gets them, but from the file itself: its copy is made when the runs are."""
+    return [f"--config={config}" if flag == f"--config={plan.file.resolve()}" else flag for flag in plan.flags(cell)]
 
 
 @given(
@@ -77,7 +82,7 @@ def test_a_run_is_the_one_the_study_s_own_door_makes(
     flags = [f"--steps={steps}", f"--rate={rate}", f"--{'' if compiled else 'no-'}compile", *["--smoke"] * smoke]
     plan = parse([TOY, f"--seeds={seed},{seed // 2 + 1 if seed != seed // 2 + 1 else 0}", *flags])
     cell = Cell(None, arm, seed)
-    order = parse_door("toy", plan.flags(cell))
+    order = parse_door("toy", _door_flags(plan, cell, TOY))
     assert order.config == plan.config(cell)
     assert (order.arm, order.name, order.task, order.smoke) == (arm, "toy", None, smoke)
     assert plan.config(cell).seed == seed
@@ -86,7 +91,7 @@ def test_a_run_is_the_one_the_study_s_own_door_makes(
 def test_a_task_s_run_goes_through_the_door_too(several: str) -> None:
     plan = parse([several])
     cell = Cell("cold", "coord", 7)
-    order = parse_door("toy", plan.flags(cell))
+    order = parse_door("toy", _door_flags(plan, cell, several))
     assert order.task == "cold"
     assert order.config == plan.config(cell)
 
@@ -100,6 +105,11 @@ def test_a_budget_of_multiply_adds_has_a_folder_of_its_own() -> None:
     ("arguments", "parts"),
     [
         ([], ["CONFIG"]),
+        ([""], ["'' is a folder"]),
+        (["-"], ["CONFIG comes first"]),
+        (["--arms", "conv", "coord", GAN], ["CONFIG comes first"]),
+        ([GAN, "--name", ""], ["names a folder"]),
+        ([GAN, "--report-only", "--width", "3"], ["--width goes not with --report-only"]),
         (["gan/sort_of_clever"], ["no config", "did you mean 'gan/sort_of_clevr'"]),
         ([GAN, "--arms", "conv", "cord"], ["no arm 'cord'", "did you mean 'coord'"]),
         ([GAN, "--tasks", "x"], ["unknown argument '--tasks'"]),

@@ -83,3 +83,14 @@ def test_a_log_file_gets_a_line_now_and_then(
     lines = capsys.readouterr().err.splitlines()
     assert 2 <= len(lines) <= 4
     assert all(line.startswith("1 of 4 runs complete, 1 failed") and "conv, seed 1:" in line for line in lines)
+
+
+def test_names_are_no_markup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Screen("runs/r[/a]", {Cell("t[/b]", "conv", 0): Progress(tmp_path, 1.0)}, ("conv",)) as screen:
+        screen.show()
+    shown = capsys.readouterr().err
+    assert "r[/a]" in shown
+    assert "t[/b], seed 0" in shown
