@@ -136,7 +136,8 @@ class Screen:
         return todo / rate if rate else None
 
     def _table(self) -> Table:
-        table = Table(title=Text(self._title), caption=self.summary(), title_justify="left", caption_justify="left")
+        caption = f"{self.summary()}; rates in images (agent steps) a second"
+        table = Table(title=Text(self._title), caption=caption, title_justify="left", caption_justify="left")
         for name in ("run", *self._arms):
             table.add_column(Text(name))
         for task, seed in dict.fromkeys((cell.task, cell.seed) for cell in self._progress):
