@@ -84,7 +84,8 @@ class Plan:
         options = self.options
         flags = [f"--config={self.experiment.path.resolve()}", f"--arm={cell.arm}", f"--name={self.name}",
                  f"--root={options.root.resolve()}", f"--device={options.device}"]  # fmt: skip
-        flags += [f"--task={cell.task}"] * (cell.task is not None) + ["--smoke"] * options.smoke
+        task = study_config(self.experiment.study).task_field
+        flags += [f"--{task}={cell.task}"] * (cell.task is not None) + ["--smoke"] * options.smoke
         for key, value in self.settings(cell).items():
             flag = key.replace("_", "-")
             flags.append(f"--{flag}={value}" if not isinstance(value, bool) else f"--{'' if value else 'no-'}{flag}")
@@ -149,7 +150,9 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
     experiment = load_experiment(found.config) if found.config and not found.config.startswith("-") else None
     parser = _parser(experiment)
     if experiment is not None:
-        add_fields(parser, study_config(experiment.study), experiment, leave_out=("coord", "seed"))
+        model = study_config(experiment.study)
+        chosen = [name for name in (model.config_field, experiment.tasks and model.task_field) if name]  # by the file
+        add_fields(parser, model, experiment, leave_out=("coord", "seed", *chosen))
     parser.add_argument("-h", "--help", action="help", help="this page")
     options = parser.parse(arguments)
     assert experiment is not None  # the parser asks for CONFIG
