@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.config import Score, config_title, study_scores
+from sandbox.config import Score, config_title
 from sandbox.errors import UserError, warn
 from sandbox.plan import Cell, Plan
 from sandbox.run import Run, State, read_run
@@ -162,22 +162,12 @@ def gather(plan: Plan, failed: Mapping[Cell, str], command: str) -> Comparison:
         command: what makes the report again.
 
     Raises:
-        UserError: a run is damaged, or runs that differ in more than the arms, or in their scores, would be paired.
+        UserError: a run is damaged, or runs that differ in more than the arms would be paired.
     """
     rows = tuple(read_row(cell, plan.place(cell), failed.get(cell)) for cell in plan.cells())
     check_pairs(rows)
     return Comparison(plan.experiment.study, plan.name, plan.folder, config_title(plan.experiment.path), command,
-                      plan.arms, plan.tasks, plan.seeds, _scores(plan), plan.options.budget, rows)  # fmt: skip
-
-
-def _scores(plan: Plan) -> tuple[Score, ...]:
-    study = plan.experiment.study
-    cells = [Cell(task, arm, plan.seeds[0]) for task in plan.tasks for arm in plan.arms]
-    declared = {study_scores(study, plan.config(cell)): cell for cell in cells}
-    if len(declared) > 1:
-        a, b = list(declared.values())[:2]
-        raise UserError(f"runs with different scores are not compared: {a} and {b}: give each a file of its own")
-    return next(iter(declared))
+                      plan.arms, plan.tasks, plan.seeds, plan.scores(), plan.options.budget, rows)  # fmt: skip
 
 
 def read_row(cell: Cell, folder: Path, error: str | None = None) -> Row:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sandbox.config import Config, Experiment, load_experiment, study_config
+from sandbox.config import Config, Experiment, Score, load_experiment, study_config, study_scores
 from sandbox.doors import DEVICES, add_fields, overrides_of
+from sandbox.errors import UserError
 from sandbox.flags import Parser, one_of, positive, whole_number
 from sandbox.run import run_folder
 
@@ -78,6 +79,21 @@ class Plan:
     def config(self, cell: Cell) -> Config:
         """A run's configuration."""
         return self.experiment.resolve(cell.arm, self.settings(cell), smoke=self.options.smoke, task=cell.task)
+
+    def scores(self) -> tuple[Score, ...]:
+        """What every run is scored by, the primary score first.
+
+        Raises:
+            UserError: not every run by the same.
+        """
+        cells = [Cell(task, arm, self.seeds[0]) for task in self.tasks for arm in self.arms]
+        declared = {study_scores(self.experiment.study, self.config(cell)): cell for cell in reversed(cells)}
+        if len(declared) > 1:
+            b, a = list(declared.values())[-2:]
+            raise UserError(
+                f"({a}) and ({b}) of {self.experiment.path} have different scores: nothing to compare them by"
+            )
+        return next(iter(declared))
 
     def flags(self, cell: Cell) -> tuple[str, ...]:
         """The same for the study's door."""
@@ -172,6 +188,7 @@ def _plan(experiment: Experiment, options: argparse.Namespace) -> Plan:
     for task in tasks:
         for arm in arms:
             experiment.resolve(arm, {**overrides, "seed": plan.seeds[0]}, smoke=options.smoke, task=task)
+    plan.scores()  # complains now, not after the runs
     return plan
 
 

@@ -247,6 +247,13 @@ def test_the_files_say_which_task_they_are_for(task: str) -> None:
     assert study_scores("vision", experiment.resolve("coord", task="uniform"))[0].tag.startswith("score/test_")
 
 
+def test_runs_with_different_scores_are_not_compared(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("study: vision\narms: {a: {task: regression}, b: {task: rendering}}\n")
+    with pytest.raises(UserError, match=r"\(a, seed 0\) and \(b, seed 0\) of .* have different scores"):
+        parse_plan([str(own)])
+
+
 def test_an_unknown_task_in_a_file_is_named() -> None:
     with pytest.raises(UserError, match="allowed are classification, regression, rendering"):
         validated(VisionConfig, {"task": "x"}, COMMAND_LINE)
