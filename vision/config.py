@@ -52,7 +52,12 @@ class VisionConfig(Config):
     lr: float = Field(5e-3, gt=0, le=1, description="Adam learning rate")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the mean gradient")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the squared gradient")
-    l2: float = Field(0.0, ge=0, le=1, description="weight of the L2 penalty, as Adam's weight_decay")
+    l2: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="weight of the L2 penalty, as Adam's weight_decay (published renderer: before its softmax only)",
+    )
     decay: float = Field(0.0, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")
     score_every: int = Field(
         25, ge=1, le=10**9, description="steps between two looks whether every test position is right (classification)"

@@ -21,7 +21,7 @@ from sandbox.data.shapes import NotSoClevr
 from sandbox.processes import average_buffers, average_gradients, is_first, share
 from sandbox.training import Picture, Study, multiply_adds
 from vision.config import VisionConfig
-from vision.networks import make_network
+from vision.networks import PaperCoordRenderer, make_network
 from vision.pictures import arrows, scene, sums, walks
 from vision.tasks import PIXELS, Rendering, make_task
 
@@ -70,7 +70,7 @@ class VisionStudy(Study):
             self.network.compile()  # in place: the class and the names stay
         self.modules = {"network": self.network, "record": self.record}
         self.optimiser = torch.optim.Adam(
-            self.network.parameters(), self.config.lr, (self.config.beta1, self.config.beta2),
+            self._groups(), self.config.lr, (self.config.beta1, self.config.beta2),
             weight_decay=self.config.l2, fused=fabric.device.type in ("cpu", "cuda"),
         )  # fmt: skip
         self.optimisers = {"network": self.optimiser}
@@ -78,6 +78,13 @@ class VisionStudy(Study):
         split = NotSoClevr().split(self.config.split)
         self.train, self.test = (torch.from_numpy(rows).to(fabric.device) for rows in split)
         self._order: tuple[int, Tensor] | None = None
+
+    def _groups(self) -> list[dict[str, Any]]:
+        if not isinstance(self.network, PaperCoordRenderer):
+            return [{"params": list(self.network.parameters())}]
+        # The penalty keeps the painter simple, which is how it answers for unseen places; the brush it would starve.
+        free = {"params": list(self.network.brush.parameters()), "weight_decay": 0.0}
+        return [{"params": list(self.network.painter.parameters())}, free]
 
     # ---- training
 
