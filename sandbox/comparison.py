@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sandbox.config import Score, config_title, differences, study_scores
+from sandbox.config import Score, config_title, differences
 from sandbox.errors import UserError, warn
 from sandbox.plan import Cell, Plan
 from sandbox.run import Run, State, read_run
@@ -171,9 +171,8 @@ def gather(plan: Plan, failed: Mapping[Cell, str], command: str) -> Comparison:
     rows = tuple(read_row(cell, plan.place(cell), failed.get(cell)) for cell in plan.cells())
     check_places(rows, plan)
     check_pairs(rows)
-    study = plan.experiment.study
-    return Comparison(study, plan.name, plan.folder, config_title(plan.experiment.path), command, plan.arms, plan.tasks,
-                      plan.seeds, study_scores(study), _budget(plan, rows), rows)  # fmt: skip
+    return Comparison(plan.experiment.study, plan.name, plan.folder, config_title(plan.experiment.path), command,
+                      plan.arms, plan.tasks, plan.seeds, plan.scores(), _budget(plan, rows), rows)  # fmt: skip
 
 
 def _budget(plan: Plan, rows: Sequence[Row]) -> Budget:

@@ -32,6 +32,7 @@ from sandbox.errors import UserError, nearest, one_line
 
 STUDIES = {
     "gan": "generators and discriminators on Sort-of-CLEVR, with latent-interpolation GIFs",
+    "vision": "the paper's coordinate tasks: classification, regression, rendering of one position",
 }  # name -> one line for `python -m sandbox`
 # A package of one's own becomes a study through the entry point group "coordconv_sandbox.studies".
 STUDIES |= {
@@ -69,10 +70,18 @@ class Score:
 
 
 class Config(BaseModel):
-    """What every study has: the fields that identify a run. Frozen; unknown keys are refused."""
+    """What every study has: the fields that identify a run. Frozen; unknown keys are refused.
+
+    Attributes:
+        config_field: the field whose flag also chooses the study's YAML file of that name, where --config does not.
+        task_field: what the door calls the flag that names a task of a file with ``tasks:``; a field of that name then
+            follows from the task.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     DATA: ClassVar[tuple[str, ...]] = ("batch",)  # the fields that decide what a step sees, beside the seed
+    config_field: ClassVar[str | None] = None
+    task_field: ClassVar[str] = "task"
 
     seed: int = Field(0, ge=0, lt=SEEDS, description="of weights, data order and latents; the same in both arms")
     coord: bool = Field(True, description="coordinate convolutions; set by the arm")
@@ -347,14 +356,15 @@ def study_config(study: str) -> type[Config]:
     return model
 
 
-def study_scores(study: str) -> tuple[Score, ...]:
-    """The scores a study declares, the primary one first.
+def study_scores(study: str, config: Config) -> tuple[Score, ...]:
+    """The scores a study declares for a run, the primary one first: its ``SCORES``, or its ``scores(config)``.
 
     Raises:
         UserError: as `study_config`.
         ValueError: not exactly one is primary.
     """
-    scores: tuple[Score, ...] = _study_module(study).SCORES
+    module = _study_module(study)
+    scores: tuple[Score, ...] = module.scores(config) if hasattr(module, "scores") else module.SCORES
     if sum(score.primary for score in scores) != 1:
         raise ValueError(f"{study}.config must declare exactly one primary score")
     return tuple(sorted(scores, key=lambda score: not score.primary))

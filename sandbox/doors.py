@@ -23,7 +23,7 @@ from sandbox.launch import announced
 
 __all__ = ["DEFAULT_CONFIG", "Order", "Parser", "guarded", "main", "one_of", "parse", "whole_number"]
 
-DEFAULT_CONFIG = {"gan": "gan/sort_of_clevr"}
+DEFAULT_CONFIG = {"gan": "gan/sort_of_clevr", "vision": "vision/classification"}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -117,6 +117,26 @@ def _examples(study: str) -> str:
     return "examples:\n" + "\n".join(f"  python -m sandbox.{study} {flags:36} {text}" for flags, text in lines.items())
 
 
+def _experiment(study: str, model: type[Config], arguments: Sequence[str]) -> Experiment:
+    """The experiment of a command line, which decides what --help shows: --config's, else that of `config_field`."""
+    parser, field = _parser(study), model.config_field
+    default = parser.get_default("config")
+    parser.set_defaults(config=None)
+    parser.add_argument(f"--{field}", dest="chosen")
+    early, _ = parser.parse_known_args(arguments)
+    # A name that is none of them is left to the model, which says which is nearest.
+    chosen = early.chosen if field and early.chosen in choices(model.model_fields[field]) else None
+    name = early.config or (f"{study}/{chosen}" if chosen else default)
+    experiment = load_experiment(name)
+    if experiment.study != study:
+        raise UserError(f"{experiment.path} is a config of the study {experiment.study!r}: "
+                        f"python -m sandbox.{experiment.study} --config {name}")  # fmt: skip
+    own = experiment.values.get(field, model.model_fields[field].default) if field else None
+    if chosen and chosen != own:
+        raise UserError(f"--{field} is {chosen!r}, but {experiment.path} is for {own!r}: leave one of the two out")
+    return experiment
+
+
 def parse(study: str, arguments: Sequence[str] | None = None) -> Order:
     """Reads a study's command line.
 
@@ -124,15 +144,13 @@ def parse(study: str, arguments: Sequence[str] | None = None) -> Order:
         UserError: an unknown flag, name or key, or a value out of range.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    early, _ = _parser(study).parse_known_args(arguments)  # --config decides which defaults --help shows
-    experiment = load_experiment(early.config)
-    if experiment.study != study:
-        raise UserError(f"{experiment.path} is a config of the study {experiment.study!r}: "
-                        f"python -m sandbox.{experiment.study} --config {early.config}")  # fmt: skip
+    model = study_config(study)
+    experiment = _experiment(study, model, arguments)
     parser = _parser(study, _description(experiment), _examples(study))
     if experiment.tasks:
-        parser.add_argument("--task", metavar="NAME", help=f"one of {', '.join(experiment.tasks)} (default: the first)")
-    add_fields(parser, study_config(study), experiment)
+        parser.add_argument(f"--{model.task_field}", dest="task", type=one_of(*experiment.tasks), metavar="NAME",
+                            help=f"one of {', '.join(experiment.tasks)} (default: the first)")  # fmt: skip
+    add_fields(parser, model, experiment, ("coord", *[model.task_field] * bool(experiment.tasks)))
     parser.add_argument("-h", "--help", action="help", help="this page")
     options = parser.parse(arguments)
     overrides = overrides_of(options)

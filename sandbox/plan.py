@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sandbox.config import Config, Experiment, load_experiment, study_config
+from sandbox.config import Config, Experiment, Score, load_experiment, study_config, study_scores
 from sandbox.doors import DEVICES, add_fields, overrides_of
 from sandbox.errors import UserError
 from sandbox.flags import Parser, one_of, positive, whole_number
@@ -85,12 +85,28 @@ class Plan:
         """A run's configuration."""
         return self.experiment.resolve(cell.arm, self.settings(cell), smoke=self.options.smoke, task=cell.task)
 
+    def scores(self) -> tuple[Score, ...]:
+        """What every run is scored by, the primary score first.
+
+        Raises:
+            UserError: not every run by the same.
+        """
+        cells = [Cell(task, arm, self.seeds[0]) for task in self.tasks for arm in self.arms]
+        declared = {study_scores(self.experiment.study, self.config(cell)): cell for cell in reversed(cells)}
+        if len(declared) > 1:
+            b, a = list(declared.values())[-2:]
+            raise UserError(
+                f"({a}) and ({b}) of {self.experiment.path} have different scores: nothing to compare them by"
+            )
+        return next(iter(declared))
+
     def flags(self, cell: Cell) -> tuple[str, ...]:
         """The same for the study's door."""
         options = self.options
         flags = [f"--config={self.file.resolve()}", f"--arm={cell.arm}", f"--name={self.name}",
                  f"--root={options.root.resolve()}", f"--device={options.device}"]  # fmt: skip
-        flags += [f"--task={cell.task}"] * (cell.task is not None) + ["--smoke"] * options.smoke
+        task = study_config(self.experiment.study).task_field
+        flags += [f"--{task}={cell.task}"] * (cell.task is not None) + ["--smoke"] * options.smoke
         for key, value in self.settings(cell).items():
             flag = key.replace("_", "-")
             flags.append(f"--{flag}={value}" if not isinstance(value, bool) else f"--{'' if value else 'no-'}{flag}")
@@ -163,7 +179,9 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
     experiment = None if asks else load_experiment(arguments[0])
     parser = _parser(experiment)
     if experiment is not None:
-        add_fields(parser, study_config(experiment.study), experiment, leave_out=("coord", "seed"))
+        model = study_config(experiment.study)
+        chosen = [name for name in (model.config_field, experiment.tasks and model.task_field) if name]  # by the file
+        add_fields(parser, model, experiment, leave_out=("coord", "seed", *chosen))
     parser.add_argument("-h", "--help", action="help", help="this page")
     options = parser.parse(arguments)
     assert experiment is not None  # the parser asks for CONFIG
@@ -187,6 +205,7 @@ def _plan(experiment: Experiment, options: argparse.Namespace) -> Plan:
     for task in tasks:
         for arm in arms:
             experiment.resolve(arm, {**overrides, "seed": plan.seeds[0]}, smoke=options.smoke, task=task)
+    plan.scores()  # complains now, not after the runs
     return plan
 
 

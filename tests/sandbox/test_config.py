@@ -1,5 +1,6 @@
 import math
 import string
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ def test_both_arms_come_from_one_file_and_differ_in_what_the_arm_says() -> None:
 @pytest.mark.parametrize("name", config_names())
 def test_every_config_resolves_in_every_arm_and_opens_with_a_title(name: str) -> None:
     experiment = load_experiment(name)
-    for arm in experiment.arms:
-        assert experiment.resolve(arm) != experiment.resolve(arm, smoke=True)
+    for arm, task in product(experiment.arms, tuple(experiment.tasks) or (None,)):
+        assert experiment.resolve(arm, task=task) != experiment.resolve(arm, smoke=True, task=task)
     assert find_config(name).read_text().startswith("# ")
     assert name.split("/")[0] == experiment.study
 
