@@ -22,6 +22,7 @@ class VisionConfig(Config):
 
     config_field: ClassVar[str | None] = "task"
     task_field: ClassVar[str] = "split"
+    DATA: ClassVar[tuple[str, ...]] = ("batch", "task", "split")
 
     task: Task = Field("classification", description="what is learned; without --config it also chooses the YAML file")
     split: SplitName = Field("uniform", description="uniform: a random fifth tests; quadrant: an unseen quarter does")
