@@ -25,10 +25,11 @@ from gan.generators import MatchedGenerator, PaperCoordGenerator, PaperGenerator
 from gan.losses import discriminator_loss, generator_loss, gradient_penalty, penalised
 from sandbox import metrics
 from sandbox.blocks import Convolutions, keyed_generator, seed_parameters
+from sandbox.budget import multiply_adds
 from sandbox.config import Config, CoordLayers
 from sandbox.data.shapes import Separation, SortOfClevr
 from sandbox.processes import average_buffers, average_gradients, share
-from sandbox.training import Picture, Study, multiply_adds
+from sandbox.training import Picture, Study
 from sandbox.video import draw_latents, latent_path, tile
 
 _CHUNK = 125  # images generated at a time outside training: bounds the memory, and fills the cores

@@ -1,13 +1,15 @@
-"""Equal budgets: how many steps each arm may train so that none wins by computing more.
+"""What networks and training steps cost, and how many steps each arm may train so that none wins by computing more.
 
-Counted are the multiply-adds of whole training steps, forward and backward, penalties and all, by torch's FLOP counter
-(two FLOPs a multiply-add); what is not a convolution or a matrix product counts as nothing.
+Counted are the multiply-adds, half of the FLOPs by torch's own formulas; of a training step forward and backward,
+penalties and all. What is not a convolution or a matrix product counts as nothing.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -18,7 +20,7 @@ from sandbox.training import build
 
 
 class _Flops(TorchDispatchMode):
-    """Counts by torch's own formulas. Its FlopCounterMode follows modules too, and cannot inside autograd.grad."""
+    """Counts by torch's own formulas. FlopCounterMode follows modules too, and cannot inside autograd.grad."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -29,6 +31,18 @@ class _Flops(TorchDispatchMode):
         if formula := flop_registry.get(func._overloadpacket):
             self.total += int(formula(*args, **(kwargs or {}), out_val=out))
         return out
+
+
+def multiply_adds(network: nn.Module, *inputs: Tensor) -> int:
+    """Multiply-adds of one forward pass in evaluation mode, per image of the batch."""
+    training = network.training
+    with torch.no_grad():
+        network.eval()(*inputs)  # coordinate planes are made once and kept: what they cost is not counted
+        with _Flops() as flops:
+            network(*inputs)
+    network.train(training)
+    total: int = flops.total
+    return total // 2 // len(inputs[0])
 
 
 def step_multiply_adds(study: str, config: Config) -> float:

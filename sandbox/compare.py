@@ -80,11 +80,10 @@ def within_budget(plan: Plan) -> Plan:
         return plan
     from sandbox.budget import equal_steps
 
-    configs = {(cell.task, cell.arm): plan.config(cell) for cell in plan.cells() if cell.seed == plan.seeds[0]}
     steps: dict[tuple[str | None, str], int] = {}
     for task in plan.tasks:
-        of_task = {arm: config for (found, arm), config in configs.items() if found == task}
-        steps |= {(task, arm): count for arm, count in equal_steps(plan.experiment.study, of_task).items()}
+        configs = {arm: plan.config(Cell(task, arm, plan.seeds[0])) for arm in plan.arms}
+        steps |= {(task, arm): count for arm, count in equal_steps(plan.experiment.study, configs).items()}
     for (task, arm), count in steps.items():
         print(f"{f'{task}, ' if task else ''}{arm}: {count} steps", flush=True)
     return replace(plan, steps=steps)
@@ -110,7 +109,7 @@ def _table(comparison: "Comparison") -> None:
 
     for task in comparison.tasks:
         title = Text(f"{comparison.experiment}{f', {task}' if task else ''}: mean ± sd (seeds)")
-        table = Table(title=title, box=SIMPLE, title_justify="left")  # fmt: skip
+        table = Table(title=title, box=SIMPLE, title_justify="left")
         for name in ("score", *comparison.arms):
             table.add_column(Text(name), justify="left" if name == "score" else "right")
         for score in comparison.scores:

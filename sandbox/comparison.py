@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sandbox.config import Score, config_title, differences
 from sandbox.errors import UserError, warn
 from sandbox.plan import Cell, Plan
-from sandbox.run import Run, State, read_run
+from sandbox.run import Run, State, read_run, refuse_mixed_precision
 from sandbox.stats import Paired, Summary, Verdict, holm, paired, summarise, verdict
 from sandbox.tracking import read_metrics
 
@@ -166,19 +166,19 @@ def gather(plan: Plan, failed: Mapping[Cell, str], command: str) -> Comparison:
         command: what makes the report again.
 
     Raises:
-        UserError: a run is damaged, or runs that differ in more than the arms would be paired.
+        UserError: a run is not what its folder says, or runs that differ in more than the arms would be paired.
     """
     rows = tuple(read_row(cell, plan.place(cell), failed.get(cell)) for cell in plan.cells())
     check_places(rows, plan)
-    check_pairs(rows)
+    refuse_mixed_precision([row.run for row in rows if row.run])
     return Comparison(plan.experiment.study, plan.name, plan.folder, config_title(plan.experiment.path), command,
                       plan.arms, plan.tasks, plan.seeds, plan.scores(), _budget(plan, rows), rows)  # fmt: skip
 
 
 def _budget(plan: Plan, rows: Sequence[Row]) -> Budget:
     """What the arms had the same of: told by the runs, not by this command line."""
-    goals = {(row.cell.task, row.run.config.goal) for row in rows if row.run}
-    if len(goals) <= len({task for task, _ in goals}):
+    spent = {(row.cell.task, row.run.config.steps, row.run.config.batch) for row in rows if row.run}
+    if len(spent) == len({task for task, *_ in spent}):
         return "steps"
     stored = plan.folder / "comparison" / "budget"
     return "macs" if stored.is_file() and stored.read_text() == "macs" else "none"
@@ -229,19 +229,3 @@ def check_places(rows: Sequence[Row], plan: Plan) -> None:
         if changed := differences(ours, theirs):
             found = f"{'; '.join(changed)} from {other.folder} to {row.folder}"
             raise UserError(f"runs of one arm must not differ but in the seed: {found}")
-
-
-def check_pairs(rows: Sequence[Row]) -> None:
-    """Refuses to pair what differs in more than the arms.
-
-    Raises:
-        UserError: runs of different resolved precision.
-    """
-    first: dict[str, Row] = {}
-    for row in rows:
-        if row.run is not None:
-            first.setdefault(row.run.precision, row)
-    if len(first) > 1:
-        found = " but ".join(f"{precision} in {row.folder}" for precision, row in first.items())
-        raise UserError(f"runs of different precision are not compared: {found}: give --precision, and another --name "
-                        "or --overwrite in the runs of the wrong one")  # fmt: skip

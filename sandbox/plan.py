@@ -202,10 +202,7 @@ def _plan(experiment: Experiment, options: argparse.Namespace) -> Plan:
     plan = Plan(experiment, name, root, arms, tasks, _chosen(experiment, options.seeds), overrides, {}, options)
     for cell in plan.cells():
         plan.place(cell)
-    for task in tasks:
-        for arm in arms:
-            experiment.resolve(arm, {**overrides, "seed": plan.seeds[0]}, smoke=options.smoke, task=task)
-    plan.scores()  # complains now, not after the runs
+    plan.scores()  # resolves every arm of every task: what is wrong is said now, not after the runs
     return plan
 
 

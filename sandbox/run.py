@@ -16,7 +16,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -207,6 +207,16 @@ def read_run(folder: Path | str) -> Run:
         raise UserError(f"{path}: unknown precision {precision!r}: allowed are {', '.join(PRECISIONS)}")
     config, task = validated(study_config(study), values, str(path)), head.get("task")
     return Run(folder, study, experiment, arm, precision, config, None if task is None else str(task))
+
+
+def refuse_mixed_precision(runs: Iterable[Run]) -> None:
+    """Raises `UserError` where runs that would be paired differ in their resolved precision."""
+    first: dict[str, Path] = {}
+    for run in runs:
+        first.setdefault(run.precision, run.folder)
+    if len(first) > 1:
+        found = " but ".join(f"{precision} in {folder}" for precision, folder in first.items())
+        raise UserError(f"runs of different precision are not compared: {found}: give --precision and another --name")
 
 
 def _nearest_run(folder: Path) -> str:

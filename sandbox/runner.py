@@ -13,7 +13,7 @@ from sandbox.files import write_atomically
 from sandbox.launch import announced
 from sandbox.plan import Cell, Plan
 from sandbox.pools import Cluster, Local, Pool
-from sandbox.run import Run, read_run
+from sandbox.run import Run, read_run, refuse_mixed_precision
 from sandbox.screen import Progress, Screen
 from sandbox.worker import PATIENCE, Order
 
@@ -74,39 +74,32 @@ def _work(pool: Pool, orders: Sequence[Order], screen: Screen, progress: Mapping
 
 
 def _missing(plan: Plan) -> list[Cell]:
-    missing, there = [], []
+    missing, runs = [], []
     for cell in plan.cells():
-        folder, config = plan.place(cell), plan.config(cell)
+        folder = plan.place(cell)
         if (folder / "config.yaml").is_file():
             found = read_run(folder)
-            ours = Run(folder, plan.experiment.study, plan.name, cell.arm, found.precision, config, cell.task)
-            ours.refuse_another(found)
-            there.append(found)
+            _run(plan, cell, found.precision).refuse_another(found)
+            runs.append(found)
             if found.state() == "complete":
                 found.result()  # a damaged one is said before anything is trained
                 continue
         missing.append(cell)
-    if missing and plan.options.ray in (None, "local"):
-        _refuse_precision(_precision(plan), there)
+    if missing and plan.options.ray in (None, "local"):  # what a cluster's machines resolve to, only they know
+        refuse_mixed_precision([*runs, *(_run(plan, cell, precision) for cell, precision in _resolved(plan, missing))])
     return missing
 
 
-def _refuse_precision(precision: str, there: Sequence[Run]) -> None:
-    for found in there:
-        if found.precision != precision:
-            raise UserError(f"runs of different precision are not compared: {found.precision} in {found.folder}, but "
-                            f"{precision} here: give --precision and a --name")  # fmt: skip
+def _run(plan: Plan, cell: Cell, precision: str) -> Run:
+    study, config = plan.experiment.study, plan.config(cell)
+    return Run(plan.place(cell), study, plan.name, cell.arm, precision, config, cell.task)
 
 
-def _precision(plan: Plan) -> str:
+def _resolved(plan: Plan, cells: Sequence[Cell]) -> list[tuple[Cell, str]]:
     from sandbox.training import resolve_device, resolve_precision
 
     device = resolve_device(plan.options.device)
-    found = {resolve_precision(plan.config(cell).precision, device) for cell in plan.cells()}
-    if len(found) > 1:
-        raise UserError(f"the arms of {plan.experiment.path} have different precisions ({', '.join(sorted(found))}): "
-                        "such runs are not compared")  # fmt: skip
-    return found.pop()
+    return [(cell, resolve_precision(plan.config(cell).precision, device)) for cell in cells]
 
 
 def _progress(plan: Plan, cell: Cell, missing: bool) -> Progress:

@@ -28,7 +28,6 @@ from lightning_fabric import Fabric
 from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from sandbox import processes
@@ -127,18 +126,6 @@ def build(run: Run, device: str) -> Study:
     random.seed(run.config.seed)
     study: Study = import_module(f"{run.study}.study").STUDY(run.config, make_fabric(device, run.precision))
     return study
-
-
-def multiply_adds(network: nn.Module, *inputs: Tensor) -> int:
-    """Multiply-adds of one forward pass, per image of the batch (torch's FLOP counter, halved)."""
-    counter = FlopCounterMode(display=False)
-    training = network.training
-    with torch.no_grad():
-        network.eval()(*inputs)  # coordinate planes are made once and kept: what they cost is not counted
-        with counter:
-            network(*inputs)
-    network.train(training)
-    return int(counter.get_total_flops()) // 2 // len(inputs[0])
 
 
 @contextmanager

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from sandbox.blocks import keyed_generator, seed_parameters
+from sandbox.budget import multiply_adds
 from sandbox.config import Config
 from sandbox.data.shapes import NotSoClevr
 from sandbox.processes import average_buffers, average_gradients, is_first, share
-from sandbox.training import Picture, Study, multiply_adds
+from sandbox.training import Picture, Study
 from vision.config import VisionConfig
 from vision.networks import PaperCoordRenderer, make_network
 from vision.pictures import arrows, scene, sums, walks

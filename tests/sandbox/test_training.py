@@ -10,8 +10,9 @@ from shop import SmokeRun, Workshop, curves, files, wrapped
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+from sandbox.budget import multiply_adds
 from sandbox.errors import UserError
-from sandbox.training import _Curve, multiply_adds, resolve_device, resolve_precision
+from sandbox.training import _Curve, resolve_device, resolve_precision
 
 PLACE = Path("toy/toy/coord/seed-0")
 
