@@ -34,7 +34,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
 PANEL = (4.6, 2.8)  # inches
 POINTS = 500  # of a curve; a screen shows no more
-GIF = "samples/interpolation.gif"
+FILMS = ("interpolation", "training")  # samples/<name>.gif of every run
 AXIS = "images"  # key of the x-axis in metrics.jsonl
 _UNITS = {1e6: "millions of images seen", 1e3: "thousands of images seen", 1.0: "images seen"}
 _SETTINGS: Any = {
@@ -280,13 +280,12 @@ class Film(NamedTuple):
     rows: Sequence[Row]
 
 
-def chosen(comparison: Comparison, has: Callable[[Row], bool]) -> list[Row]:
-    """One row of each arm, of the same task and seed: the first of which all hold; empty where there is none."""
-    for task in comparison.tasks:
-        for seed in sorted(comparison.seeds):
-            rows = [row for arm in comparison.arms for row in comparison.of(arm, task) if row.cell.seed == seed]
-            if len(rows) == len(comparison.arms) and all(has(row) for row in rows):
-                return rows
+def chosen(comparison: Comparison, task: str | None, has: Callable[[Row], bool]) -> list[Row]:
+    """One row of each arm, of the same seed: the lowest of which all hold; empty where there is none."""
+    for seed in sorted(comparison.seeds):
+        rows = [row for arm in comparison.arms for row in comparison.of(arm, task) if row.cell.seed == seed]
+        if len(rows) == len(comparison.arms) and all(has(row) for row in rows):
+            return rows
     return []
 
 
@@ -296,13 +295,14 @@ def last_samples(row: Row) -> Path | None:
     return max(grids, key=lambda path: int(path.stem[5:]), default=None)
 
 
-def walk(comparison: Comparison) -> Film | None:
-    """The interpolations of the lowest seed that is complete in all arms; None where the runs hold none."""
-    rows = chosen(comparison, lambda row: row.state == "complete" and (row.folder / GIF).is_file())
+def film(comparison: Comparison, task: str | None, name: str) -> Film | None:
+    """A film (one of `FILMS`) of the lowest seed that is complete in all arms; None where the runs hold none."""
+    file = f"samples/{name}.gif"
+    rows = chosen(comparison, task, lambda row: row.state == "complete" and (row.folder / file).is_file())
     if not rows:
         return None
     try:
-        films = [_read_gif(row.folder / GIF) for row in rows]
+        films = [_read_gif(row.folder / file) for row in rows]
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for a damaged file
         warn(f"a film cannot be read, the report goes without ({one_line(error)})")
         return None

@@ -7,6 +7,7 @@
       scores.png, .svg      every seed, paired, with the differences
       curves.png, .svg      learning curves
       interpolation.gif, .mp4    the arms side by side on the same latents
+      training.gif, .mp4    their sample grids during training; with several tasks training-TASK.gif and so on
 
 A report opens with its conclusion, and only the primary score has one: see `sandbox.stats.verdict`.
 """
@@ -32,6 +33,7 @@ from sandbox.tables import direction, interval_text, number, plural, score_digit
 from sandbox.video import encode_gif, encode_mp4
 
 TEMPLATES = Path(__file__).parent / "templates"
+FILMS_LIMIT = 12_000_000  # bytes: the page holds all films
 
 
 def write_report(comparison: Comparison) -> Path:
@@ -48,13 +50,14 @@ def write_report(comparison: Comparison) -> Path:
         "scores": plots.draw(lambda: plots.scores_figure(comparison, primary)),
         "curves": plots.draw(lambda: plots.curves_figure(comparison)),
     }
-    film = plots.walk(comparison)
+    films = _films(comparison)
     files: dict[str, bytes | str | None] = {
         f"{name}.{kind}": drawn[kind] if drawn else None for name, drawn in pictures.items() for kind in ("png", "svg")
     }
-    files |= _film_files(film)
+    for name, film in films.items():
+        files |= _film_files(name, film, FILMS_LIMIT // len(films))
     files["scores.csv"] = scores_csv(comparison)
-    view = _view(comparison, contrasts, files, film)
+    view = _view(comparison, contrasts, files, films)
     files["report.md"] = _render("report.md.jinja", view)
     files["report.html"] = _render("report.html.jinja", view)  # the last: where it is, all the others are
     for name, content in files.items():
@@ -65,15 +68,20 @@ def write_report(comparison: Comparison) -> Path:
     return folder / "report.html"
 
 
-def _film_files(film: plots.Film | None) -> dict[str, bytes | str | None]:
+def _films(c: Comparison) -> dict[str, plots.Film | None]:
+    """File name without ending -> film, of every task and kind."""
+    return {f"{name}-{task}" if task else name: plots.film(c, task, name) for task in c.tasks for name in plots.FILMS}
+
+
+def _film_files(name: str, film: plots.Film | None, limit: int) -> dict[str, bytes | str | None]:
     if film is None:
-        return {"interpolation.gif": None, "interpolation.mp4": None}
+        return {f"{name}.gif": None, f"{name}.mp4": None}
     try:
-        gif: bytes | None = encode_gif(film.frames, film.fps)
+        gif: bytes | None = encode_gif(film.frames, film.fps, limit)
     except ValueError as error:
-        warn(f"the report goes without a GIF: {one_line(error)}")
+        warn(f"the report goes without {name}.gif: {one_line(error)}")
         gif = None
-    return {"interpolation.gif": gif, "interpolation.mp4": encode_mp4(film.frames, film.fps)}
+    return {f"{name}.gif": gif, f"{name}.mp4": encode_mp4(film.frames, film.fps)}
 
 
 def _render(template: str, view: Mapping[str, Any]) -> str:
@@ -155,7 +163,10 @@ def _warnings(c: Comparison, contrasts: Sequence[Contrast]) -> list[str]:
 
 
 def _view(
-    c: Comparison, contrasts: Sequence[Contrast], files: Mapping[str, bytes | str | None], film: plots.Film | None
+    c: Comparison,
+    contrasts: Sequence[Contrast],
+    files: Mapping[str, bytes | str | None],
+    films: Mapping[str, plots.Film | None],
 ) -> dict[str, Any]:
     """Everything that the templates show, as finished texts."""
     primary = [item for item in contrasts if item.score.primary]
@@ -180,9 +191,10 @@ def _view(
             "environment": tables.environment_table(c),
             "runs": tables.runs_table(c, c.root.as_posix()),
         },
-        "pictures": _pictures(files, film),
-        "captions": _captions(c, film),
-        "samples": _samples(c),
+        "pictures": {name: _embedded("image/svg+xml", files[f"{name}.svg"]) for name in ("scores", "curves")},
+        "captions": _captions(c),
+        "samples": [item for task in c.tasks for item in _samples(c, task)],
+        "films": [_film_view(name, film, files) for name, film in films.items() if film and files[f"{name}.gif"]],
         "source": c.source,
         "command": c.command,
         "reading": _reading(c),
@@ -190,13 +202,20 @@ def _view(
     }
 
 
-def _pictures(files: Mapping[str, bytes | str | None], film: plots.Film | None) -> dict[str, str | None]:
-    gif = files["interpolation.gif"]
+_SHOWN = {
+    "interpolation": "The arms side by side, each on the same path if it has the same latents.",
+    "training": "The samples of the arms during training, from the first step to the last.",
+}
+
+
+def _film_view(name: str, film: plots.Film, files: Mapping[str, bytes | str | None]) -> dict[str, str | None]:
+    cell = film.rows[0].cell
+    seed = f"{cell.task}, seed {cell.seed}" if cell.task else f"Seed {cell.seed}"
     return {
-        "scores": _embedded("image/svg+xml", files["scores.svg"]),
-        "curves": _embedded("image/svg+xml", files["curves.svg"]),
-        "film": _embedded("image/gif", gif),
-        "still": _embedded("image/png", plots.png(film.frames[0])) if film and gif else None,
+        "gif": _embedded("image/gif", files[f"{name}.gif"]),
+        "still": _embedded("image/png", plots.png(film.frames[0 if name.startswith("interpolation") else -1])),
+        "caption": f"{_SHOWN[name.partition('-')[0]]} {seed}.",
+        "link": f"{name}.gif",
     }
 
 
@@ -207,9 +226,7 @@ def _embedded(kind: str, content: bytes | str | None) -> str | None:
     return f"data:{kind};base64,{base64.b64encode(raw).decode()}"
 
 
-def _captions(c: Comparison, film: plots.Film | None) -> dict[str, str]:
-    cell = film.rows[0].cell if film else None
-    walked = f" {f'{cell.task}, seed' if cell.task else 'Seed'} {cell.seed}." if cell else ""
+def _captions(c: Comparison) -> dict[str, str]:
     pairs = " A grey line joins the two runs of a seed; right: their differences (dots), the mean difference and its "
     pairs = f"{pairs}{tables.INTERVAL} (diamond)." if c.arms[1:] else ""
     return {
@@ -217,14 +234,13 @@ def _captions(c: Comparison, film: plots.Film | None) -> dict[str, str]:
         "curves": f"Line: mean over seeds; band: its {tables.INTERVAL} (t), point by point. n: runs at the first and "
         "the last point; an interrupted run counts as far as it got.",
         "samples": "What each arm makes of fixed inputs of its seed, which never change during a run.",
-        "film": f"The arms side by side, each on the same path if it has the same latents.{walked}",
     }
 
 
-def _samples(c: Comparison) -> list[dict[str, str]]:
+def _samples(c: Comparison, task: str | None) -> list[dict[str, str]]:
     """The last sample grids of one seed, complete in all arms where there is such a seed."""
-    rows = plots.chosen(c, lambda row: row.state == "complete" and plots.last_samples(row) is not None)
-    rows = rows or plots.chosen(c, lambda row: plots.last_samples(row) is not None)
+    rows = plots.chosen(c, task, lambda row: row.state == "complete" and plots.last_samples(row) is not None)
+    rows = rows or plots.chosen(c, task, lambda row: plots.last_samples(row) is not None)
     return [_sample(c, row, path) for row in rows if (path := plots.last_samples(row))]
 
 

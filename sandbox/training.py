@@ -37,10 +37,11 @@ from sandbox.errors import Interrupted, RunError, UserError, nearest
 from sandbox.files import write_atomically
 from sandbox.run import Run, save_result
 from sandbox.tracking import Tracker
-from sandbox.video import encode_gif, frame_size, tile
+from sandbox.video import Frames, encode_gif, frame_size, tile
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Picture = UInt8[np.ndarray, "h w 3"]
+_FPS = {"interpolation": 30, "training": 5}  # frames a second of a run's films
 
 
 class Study(ABC):
@@ -321,7 +322,9 @@ def _finish(run: Run, study: Study, counters: Mapping[str, Any]) -> dict[str, An
     config, images = run.config, run.config.steps * run.config.batch
     scores = study.evaluate()
     film = tile(study.film(frames=120, count=16, path="loop", seed=0), (4, 4))
-    gif = encode_gif(film, fps=30)
+    gifs = {"interpolation": film, "training": _growth(run)}
+    encoded = {name: (encode_gif(frames, _FPS[name]), frame_size(frames)) for name, frames in gifs.items()
+               if frames is not None}  # fmt: skip
     costs = {
         "steps": config.steps,
         "images": images,
@@ -334,13 +337,25 @@ def _finish(run: Run, study: Study, counters: Mapping[str, Any]) -> dict[str, An
     # goes first, because from here on the curves lack their scores.
     (run.folder / "result.json").unlink(missing_ok=True)
     with Tracker(run.folder, counters["mark"]) as tracker:
-        tracker.gif("interpolation", gif, frame_size(film), images)
+        for name, (gif, size) in encoded.items():
+            tracker.gif(name, gif, size, images)
         tracker.hparams(_hparams(run), scores)
         tracker.scalars(scores, images)
         tracker.mark()  # on the disk before the result that says so
-    write_atomically(run.samples / "interpolation.gif", gif)
+    for name, (gif, _) in encoded.items():
+        write_atomically(run.samples / f"{name}.gif", gif)
     save_result(run, scores, costs)
     return run.result()
+
+
+def _growth(run: Run) -> Frames | None:
+    """The sample grids one after another, at most 60, the last for a second; None where fewer than two are there."""
+    places = [*range(0, run.config.steps, run.config.preview_every), run.config.steps]
+    paths = [path for step in places if (path := run.samples / f"step-{step:08d}.png").is_file()]
+    kept = [paths[round(i)] for i in np.linspace(0, len(paths) - 1, min(len(paths), 60))]
+    grids = [np.asarray(Image.open(path).convert("RGB")) for path in kept]
+    alike = [grid for grid in grids if grid.shape == grids[-1].shape]  # a run may have gone on under other code
+    return np.stack([*alike, *alike[-1:] * _FPS["training"]]) if len(alike) > 1 else None
 
 
 def _hparams(run: Run) -> dict[str, Any]:

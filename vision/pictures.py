@@ -31,9 +31,38 @@ def sums(predicted: Float[Tensor, "64 64"], target: Float[Tensor, "64 64"], zoom
     """
     scale = float(target.max())
     parts = [_shaded(image.float().cpu().numpy().astype(np.float32) / scale) for image in (predicted, target)]
-    gap = np.full((SIZE, 2, 3), 200, np.uint8)
-    sheet: Sheet = np.concatenate([parts[0], gap, parts[1]], axis=1).repeat(zoom, axis=0).repeat(zoom, axis=1)
+    return beside(*(part.repeat(zoom, axis=0).repeat(zoom, axis=1) for part in parts))
+
+
+def zoomed(logits: Float[Tensor, "64 64"], centre: tuple[int, int], radius: int) -> Sheet:
+    """Logits of the 17x17 pixels around one target: white the least of them, full ink the greatest.
+
+    Args:
+        logits: before softmax or sigmoid.
+        centre: (row, column) of the target, pixels. What lies off the canvas is grey.
+        radius: of the target's orange frame: 0 around the one pixel, 4 around the 9x9 square.
+    """
+    zoom, reach = 15, 8
+    padded = np.pad(logits.float().cpu().numpy(), reach, constant_values=np.nan)
+    window = padded[centre[0] : centre[0] + 2 * reach + 1, centre[1] : centre[1] + 2 * reach + 1]
+    low, high = np.nanmin(window), np.nanmax(window)
+    sheet = _shaded(np.nan_to_num((window - low) / max(high - low, 1e-12)).astype(np.float32))
+    sheet[np.isnan(window)] = 200
+    sheet = sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    inner = np.zeros(sheet.shape[:2], bool)
+    a, b = (reach - radius) * zoom, (reach + radius + 1) * zoom
+    outer = inner.copy()
+    outer[a:b, a:b], inner[a + 2 : b - 2, a + 2 : b - 2] = True, True
+    sheet[outer & ~inner] = _TARGET
     return sheet
+
+
+def beside(*sheets: Any) -> Sheet:  # of different sizes
+    """Sheets next to each other, a grey line between them; lower ones get white below."""
+    height = max(len(sheet) for sheet in sheets)
+    line = np.full((height, 8, 3), 200, np.uint8)
+    padded = [np.pad(sheet, ((0, height - len(sheet)), (0, 0), (0, 0)), constant_values=255) for sheet in sheets]
+    return np.concatenate([part for sheet in padded for part in (line, sheet)][1:], axis=1)
 
 
 def arrows(true: Float[Tensor, "n 2"], predicted: Float[Tensor, "n 2"], zoom: int = 8) -> Sheet:

@@ -23,7 +23,7 @@ from sandbox.processes import average_buffers, average_gradients, is_first, shar
 from sandbox.training import Picture, Study
 from vision.config import VisionConfig
 from vision.networks import PaperCoordRenderer, make_network
-from vision.pictures import arrows, scene, sums, walks
+from vision.pictures import arrows, beside, scene, sums, walks, zoomed
 from vision.tasks import PIXELS, Rendering, make_task
 
 _CHUNK = 64  # positions at a time outside training: a chunk's maps stay in the processor's caches
@@ -162,7 +162,10 @@ class VisionStudy(Study):
         return found
 
     def preview(self) -> tuple[Picture, dict[str, float]]:
-        """The test set at one look, and its score. Sums of predictions and targets; in regression, arrows."""
+        """The test set at one look, and its score.
+
+        Sums of predictions and of targets, and logits around one test position; in regression arrows.
+        """
         tag = f"preview/test_{self.task.metric}"
         if self.config.task == "regression":
             said = self._run(self.test)
@@ -174,7 +177,16 @@ class VisionStudy(Study):
             said = self._run(rows)
             total += self.task.picture(said).sum(0)
             scored.append(self.task.scores(said, rows)[self.task.metric])
-        return sums(total, self._target_sum()), {tag: float(torch.cat(scored).mean())}
+        sheet = beside(sums(total, self._target_sum()), self._close_up())
+        return sheet, {tag: float(torch.cat(scored).mean())}
+
+    def _close_up(self) -> UInt8[np.ndarray, "h w 3"]:
+        """The logits around the test position that lies nearest to the middle of all test positions."""
+        centres = self.task.centres[self.test].float()
+        row = self.test[(centres - centres.mean(0)).norm(dim=1).argmin()]
+        y, x = self.task.centres[row].tolist()
+        radius = NotSoClevr.radius if isinstance(self.task, Rendering) else 0
+        return zoomed(self._run(row[None])[0, 0], (y, x), radius)
 
     def _target_sum(self) -> Float[Tensor, "64 64"]:
         if isinstance(self.task, Rendering):

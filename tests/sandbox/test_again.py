@@ -10,7 +10,8 @@ PLACE = Path("toy/toy/coord/seed-0")
 
 def test_a_smoke_run_runs_every_part_and_prints_what_it_cost_and_scored(smoke_run: SmokeRun) -> None:
     there = set(files(smoke_run.folder))
-    assert {"config.yaml", "environment.json", "metrics.jsonl", "result.json", "samples/interpolation.gif"} < there
+    assert {"config.yaml", "environment.json", "metrics.jsonl", "result.json", "samples/interpolation.gif",
+            "samples/training.gif"} < there  # fmt: skip
     assert {f"samples/step-{step:08d}.png" for step in (0, 3, 6, 8)} < there
     assert {path.name for path in (smoke_run.folder / "checkpoints").iterdir()} == {"step-00000006", "step-00000008"}
     for text in (

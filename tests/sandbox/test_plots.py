@@ -120,7 +120,7 @@ def test_nothing_to_show(tmp_path: Path) -> None:
     comparison = made(tmp_path, rows=())
     assert plots.draw(lambda: plots.scores_figure(comparison, primary(comparison))) is None
     assert plots.draw(lambda: plots.curves_figure(comparison)) is None
-    assert plots.walk(comparison) is None
+    assert plots.film(comparison, None, "interpolation") is None
 
 
 def test_one_seed_has_no_interval_and_is_drawn(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_films_of_different_length_and_size(tmp_path: Path) -> None:
     comparison = made(tmp_path)
     write_gif(tmp_path / "conv/seed-1", 6, (20, 300))
     write_gif(tmp_path / "coord/seed-1", 9, (30, 240))
-    film = plots.walk(comparison)
+    film = plots.film(comparison, None, "interpolation")
     assert film is not None
     assert [row.cell for row in film.rows] == [Cell(None, "conv", 1), Cell(None, "coord", 1)]
     assert film.fps == 20
@@ -170,7 +170,7 @@ def test_a_film_is_as_wide_as_its_label(tmp_path: Path) -> None:
     comparison = made(tmp_path, seeds=1)
     for arm in comparison.arms:
         write_gif(tmp_path / arm / "seed-0", 3, (8, 8))
-    film = plots.walk(comparison)
+    film = plots.film(comparison, None, "interpolation")
     assert film is not None
     label = ImageFont.load_default(14).getlength("coord: a ($ and %) 0.01")
     assert film.frames.shape[2] >= 2 * label
@@ -180,7 +180,7 @@ def test_a_film_of_half_the_frames_at_half_the_rate_keeps_step(tmp_path: Path) -
     comparison = made(tmp_path, seeds=1)
     write_gif(tmp_path / "conv/seed-0", 8, (8, 8), fps=50)
     write_gif(tmp_path / "coord/seed-0", 4, (8, 8), fps=25)
-    film = plots.walk(comparison)
+    film = plots.film(comparison, None, "interpolation")
     assert film is not None
     assert (len(film.frames), film.fps) == (8, 50)
 
@@ -192,7 +192,7 @@ def test_frames_that_stay_keep_their_time(tmp_path: Path) -> None:
     still[4:] = 255  # stored as two frames, of four and of two times the length
     (tmp_path / "coord/seed-0/samples").mkdir(parents=True)
     (tmp_path / "coord/seed-0/samples/interpolation.gif").write_bytes(encode_gif(still, 20))
-    film = plots.walk(comparison)
+    film = plots.film(comparison, None, "interpolation")
     assert film is not None
     middle = film.frames[:, 26 + 4, -12 - (film.frames.shape[2] - 36) // 4, 0]
     assert middle.tolist() == [0, 0, 0, 0, 255, 255]
@@ -203,11 +203,11 @@ def test_a_damaged_film_is_left_out_with_a_warning(tmp_path: Path, capsys: pytes
     for arm in comparison.arms:
         write_gif(tmp_path / arm / "seed-0", 3, (8, 8))
     (tmp_path / "conv/seed-0/samples/interpolation.gif").write_bytes(b"GIF89a, torn")
-    assert plots.walk(comparison) is None
+    assert plots.film(comparison, None, "interpolation") is None
     assert "warning: a film cannot be read" in capsys.readouterr().err
 
 
 def test_an_arm_without_film_means_none(tmp_path: Path) -> None:
     comparison = made(tmp_path, seeds=1)
     write_gif(tmp_path / "conv/seed-0", 3, (8, 8))
-    assert plots.walk(comparison) is None
+    assert plots.film(comparison, None, "interpolation") is None

@@ -244,6 +244,16 @@ def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
     assert gif.width >= 2 * 80
 
 
+def test_every_task_has_its_samples_and_its_films(tmp_path: Path) -> None:
+    comparison = made(tmp_path, {"conv": CONV[:1], "coord": COORD[:1]}, tasks=("near", "far"), film=True)
+    page, _ = report(comparison)
+    for task in ("near", "far"):
+        assert (comparison.folder / f"interpolation-{task}.gif").is_file()
+        assert f"{task}, coord, seed 0: samples after step 4" in page.text
+        assert f"on the same path if it has the same latents. {task}, seed 0." in page.text
+    assert (comparison.folder / "report.html").read_text().count("data:image/gif") == 2
+
+
 def test_a_film_that_is_gone_leaves_no_old_one(tmp_path: Path) -> None:
     comparison = made(tmp_path, {"conv": CONV[:1], "coord": COORD[:1]}, film=True)
     report(comparison)

@@ -1,18 +1,21 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from shop import SmokeRun, Workshop, curves, files, wrapped
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from sandbox.budget import multiply_adds
 from sandbox.errors import UserError
-from sandbox.training import _Curve, resolve_device, resolve_precision
+from sandbox.run import read_run
+from sandbox.training import _Curve, _growth, resolve_device, resolve_precision
 
 PLACE = Path("toy/toy/coord/seed-0")
 
@@ -57,6 +60,19 @@ def test_a_curve_that_travels_through_a_checkpoint_forgets_nothing(
         seen = [row[tag] for row in rows if tag in row]
         assert mean == pytest.approx(math.fsum(seen) / len(seen), abs=1e-6)
     assert parts.point() == {}
+
+
+def test_the_sample_grids_become_a_film_whatever_is_left_of_them(smoke_run: SmokeRun, tmp_path: Path) -> None:
+    found = Image.open(smoke_run.folder / "samples/training.gif")
+    assert (getattr(found, "n_frames", 0), found.size) == (4, (530, 530))  # before step 1, after 3, 6 and 8
+    run = replace(read_run(smoke_run.folder), folder=tmp_path)
+    run.samples.mkdir()
+    assert _growth(run) is None
+    for step, size in ((0, 9), (3, 8), (6, 8), (8, 8)):  # the first under other code
+        Image.new("RGB", (size, size), (step, 0, 0)).save(run.samples / f"step-{step:08d}.png")
+    film = _growth(run)
+    assert film is not None
+    assert film[:, 0, 0, 0].tolist() == [3, 6, 8] + 5 * [8]
 
 
 def test_both_arms_draw_the_same_curves_in_the_run_itself(

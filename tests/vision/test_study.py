@@ -15,7 +15,7 @@ from sandbox.errors import UserError
 from sandbox.plan import parse as parse_plan
 from sandbox.training import make_fabric
 from vision.config import VisionConfig
-from vision.pictures import arrows, sums, walks
+from vision.pictures import arrows, sums, walks, zoomed
 from vision.study import VisionStudy
 
 TASKS = ("classification", "regression", "rendering")
@@ -167,6 +167,24 @@ def test_a_perfect_prediction_looks_like_its_target() -> None:
     np.testing.assert_array_equal(left, right)
     assert (left[40, 80] != 255).any()
     assert (left[0, 0] == 255).all()
+
+
+def test_the_close_up_shows_the_pixels_around_a_target_and_where_the_canvas_ends() -> None:
+    logits = torch.zeros(64, 64)
+    logits[0, 3], logits[2, 2], logits[20, 20] = -5, 5, 100  # the last lies outside the close-up
+    sheet = zoomed(logits, (0, 3), 0)
+    assert sheet.shape == (255, 255, 3)
+
+    def pixel(row: int, column: int) -> list[int]:
+        colour: list[int] = sheet[(row + 8) * 15 + 7, (column - 3 + 8) * 15 + 7].tolist()
+        return colour
+
+    assert pixel(0, 3) == [255, 255, 255]  # the least
+    assert pixel(2, 2) == [31, 60, 136]
+    assert pixel(5, 5) == [143, 158, 196]  # half way
+    assert pixel(-1, 3) == pixel(0, -1) == [200, 200, 200]
+    assert sheet[8 * 15, 8 * 15].tolist() == [222, 110, 20]
+    assert zoomed(torch.zeros(64, 64), (30, 30), 4).max() == 255  # a flat map is none of an error
 
 
 def test_arrows_may_leave_the_canvas() -> None:
