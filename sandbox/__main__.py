@@ -2,7 +2,8 @@
 
 import sys
 
-from sandbox.config import STUDIES, config_names, find_config
+from sandbox.config import STUDIES
+from sandbox.experiments import config_names, find_config
 from sandbox.flags import Parser
 from sandbox.guard import guarded
 

@@ -3,6 +3,7 @@
     python -m sandbox.compare gan/sort_of_clevr                     # what is not complete yet, then the report
     python -m sandbox.compare gan/sort_of_clevr --seeds 3 --arms conv coord wide
     python -m sandbox.compare gan/sort_of_clevr --report-only       # trains nothing
+    python -m sandbox.compare vision/classification --sweep         # a grid of settings; see sweep.py
 
 The first arm is the reference that the others are compared with. A run is the one that `python -m sandbox.STUDY` makes
 under the same settings: both find and continue each other's.
@@ -21,6 +22,8 @@ from sandbox.guard import guarded
 from sandbox.plan import Cell, Plan, parse
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from sandbox.comparison import Comparison
     from sandbox.stats import Summary
 
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
             failed = make_runs(plan)
     with hold(plan.folder, ".report.lock", f"{plan.folder} is being reported by another process", PATIENCE):
         comparison = gather(plan, failed, shlex.join(["python", "-m", "sandbox.compare", *given]))
-        report = _report(comparison)
+        report = _report_sweep(comparison, plan) if plan.options.sweep else _report(comparison)
     if failed:
         cell, line = next(iter(failed.items()))
         raise RunError(f"{len(failed)} of {len(plan.cells())} runs failed, the others are complete; {cell}: {line}")
@@ -96,22 +99,51 @@ def _report(comparison: "Comparison") -> Path:
     report = write_report(comparison)
     write_board(comparison)
     _table(comparison)
-    print(f"\nreport:      {report}\nTensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir "
-          f"{comparison.root}")  # fmt: skip
+    print(f"\nreport:      {report}\nTensorBoard: {_tensorboard(comparison)}")
     return report
 
 
-def _table(comparison: "Comparison") -> None:
-    from rich.box import SIMPLE
+def _report_sweep(comparison: "Comparison", plan: Plan) -> Path:
     from rich.console import Console
+    from rich.text import Text
+
+    from sandbox.sweep_report import spread_table, write_sweep
+
+    report = write_sweep(comparison, plan.experiment)
+    spread = spread_table(comparison, plan.experiment)
+    for group in spread.groups:
+        table = _rich(
+            f"{comparison.experiment}{f', {group.title}' if group.title else ''}: {spread.caption}", spread.head
+        )
+        for cells in group.rows:
+            table.add_row(*map(Text, cells))
+        Console().print(table)
+    print(f"report:      {report}\nTensorBoard: {_tensorboard(comparison)}")
+    return report
+
+
+def _tensorboard(comparison: "Comparison") -> str:
+    return f"{Path(sys.executable).parent / 'tensorboard'} --logdir {comparison.root}"
+
+
+def _rich(title: str, head: Sequence[str]) -> "Table":
+    from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
+    table = Table(title=Text(title), box=SIMPLE, title_justify="left")
+    for name in head:
+        table.add_column(Text(name), justify="left" if name == head[0] else "right")
+    return table
+
+
+def _table(comparison: "Comparison") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
     for task in comparison.tasks:
-        title = Text(f"{comparison.experiment}{f', {task}' if task else ''}: mean ± sd (seeds)")
-        table = Table(title=title, box=SIMPLE, title_justify="left")
-        for name in ("score", *comparison.arms):
-            table.add_column(Text(name), justify="left" if name == "score" else "right")
+        title = f"{comparison.experiment}{f', {task}' if task else ''}: mean ± sd (seeds)"
+        table = _rich(title, ("score", *comparison.arms))
         for score in comparison.scores:
             cells = [comparison.summary(score, arm, task) for arm in comparison.arms]
             name = f"{score.name}, {score.better} is better{' (primary)' if score.primary else ''}"

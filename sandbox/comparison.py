@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sandbox.config import Score, config_title, differences
+from sandbox.config import Score, differences
 from sandbox.errors import UserError, warn
+from sandbox.experiments import config_title
 from sandbox.plan import Cell, Plan
 from sandbox.run import Run, State, read_run, refuse_mixed_precision
 from sandbox.stats import Paired, Summary, Verdict, holm, paired, summarise, verdict

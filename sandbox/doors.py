@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
-from sandbox.config import Config, Experiment, choices, load_experiment, study_config
+from sandbox.config import Config, choices, study_config
 from sandbox.errors import UserError
+from sandbox.experiments import Experiment, load_experiment
 from sandbox.flags import Parser, one_of, whole_number
 from sandbox.guard import guarded
 from sandbox.launch import announced

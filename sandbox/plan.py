@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sandbox.config import Config, Experiment, Score, load_experiment, study_config, study_scores
+from sandbox.config import Config, Score, study_config, study_scores
 from sandbox.doors import DEVICES, add_fields, overrides_of
 from sandbox.errors import UserError
+from sandbox.experiments import Experiment, load_experiment
 from sandbox.flags import Parser, one_of, positive, whole_number
 from sandbox.run import run_folder
+from sandbox.sweep import as_yaml, expand
 
 EPILOG = """examples:
   python -m sandbox.compare gan/sort_of_clevr --smoke             every part once, small
   python -m sandbox.compare gan/sort_of_clevr                     the arms and seeds that the file names
   python -m sandbox.compare gan/sort_of_clevr --arms conv wide    other arms; the first is the reference
   python -m sandbox.compare gan/sort_of_clevr --steps 9000 --name longer
+  python -m sandbox.compare vision/classification --sweep         a grid of settings instead of the arms
   python -m sandbox.compare gan/sort_of_clevr --jobs 4            four runs at a time (extra: cluster)"""
 
 
@@ -67,6 +70,10 @@ class Plan:
     def file(self) -> Path:
         """The copy of the YAML that its runs are made from: an edit meanwhile must not tell the arms apart."""
         return self.folder / "comparison" / "experiment.yaml"
+
+    def document(self) -> bytes:
+        """What that file holds."""
+        return as_yaml(self.experiment) if self.experiment.variants else self.experiment.path.read_bytes()
 
     def cells(self) -> list[Cell]:
         """Every run, the arms of a seed one after another: pairs are complete early."""
@@ -140,6 +147,9 @@ def _parser(experiment: Experiment | None) -> Parser:
     which.add_argument("--budget", type=one_of("steps", "macs"), default="steps", metavar="{steps,macs}",
                        help="what every arm has the same of: training steps (default), or multiply-adds, those of the "
                             "reference; the folder is then called CONFIG_macs")  # fmt: skip
+    which.add_argument("--sweep", action="store_true",
+                       help="instead of the arms every combination of the settings that the file lists under sweep, "
+                            "each a run of the first seed; the folder is then called CONFIG_sweep")  # fmt: skip
     which.add_argument("--report-only", action="store_true", help="train nothing, report what the folder holds")
     how = parser.add_argument_group("how they run")
     how.add_argument("--smoke", action="store_true", help="the same recipes shrunk, every part run, under ROOT/smoke")
@@ -189,26 +199,31 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
 
 
 def _plan(experiment: Experiment, options: argparse.Namespace) -> Plan:
+    overrides = overrides_of(options)
+    if options.sweep and options.budget == "macs":
+        raise UserError("--budget macs goes not with --sweep, whose runs have no reference")
+    if options.sweep:
+        experiment, options.arms = expand(experiment, options.arms, overrides), None
     arms = tuple(dict.fromkeys(options.arms or experiment.compared))
     tasks = tuple(dict.fromkeys(getattr(options, "tasks", None) or experiment.tasks)) or (None,)
     experiment.check_names(arms, tasks)
-    default = experiment.name + ("_macs" if options.budget == "macs" else "")
+    default = experiment.name + ("_sweep" if options.sweep else "_macs" if options.budget == "macs" else "")
     name = default if options.name is None else options.name
     root = options.root / "smoke" if options.smoke else options.root
-    overrides = overrides_of(options)
     if options.report_only and overrides:
         flag = f"--{next(iter(overrides)).replace('_', '-')}"
         raise UserError(f"{flag} goes not with --report-only, which reports runs as they are; --name says which")
-    plan = Plan(experiment, name, root, arms, tasks, _chosen(experiment, options.seeds), overrides, {}, options)
+    plan = Plan(experiment, name, root, arms, tasks, _chosen(experiment, options), overrides, {}, options)
     for cell in plan.cells():
         plan.place(cell)
     plan.scores()  # resolves every arm of every task: what is wrong is said now, not after the runs
     return plan
 
 
-def _chosen(experiment: Experiment, seeds: list[int] | int | None) -> tuple[int, ...]:
+def _chosen(experiment: Experiment, options: argparse.Namespace) -> tuple[int, ...]:
+    seeds: list[int] | int | None = options.seeds
     if seeds is None:
-        return experiment.seeds
+        return experiment.seeds[:1] if options.sweep else experiment.seeds
     if isinstance(seeds, list):
         return tuple(seeds)
     more = (seed for seed in range(seeds + len(experiment.seeds)) if seed not in experiment.seeds)

@@ -58,8 +58,8 @@ def write_report(comparison: Comparison) -> Path:
         files |= _film_files(name, film, FILMS_LIMIT // len(films))
     files["scores.csv"] = scores_csv(comparison)
     view = _view(comparison, contrasts, files, films)
-    files["report.md"] = _render("report.md.jinja", view)
-    files["report.html"] = _render("report.html.jinja", view)  # the last: where it is, all the others are
+    files["report.md"] = render("report.md.jinja", view)
+    files["report.html"] = render("report.html.jinja", view)  # the last: where it is, all the others are
     for name, content in files.items():
         if content is None:
             (folder / name).unlink(missing_ok=True)  # of an earlier report
@@ -84,7 +84,8 @@ def _film_files(name: str, film: plots.Film | None, limit: int) -> dict[str, byt
     return {f"{name}.gif": gif, f"{name}.mp4": encode_mp4(film.frames, film.fps)}
 
 
-def _render(template: str, view: Mapping[str, Any]) -> str:
+def render(template: str, view: Mapping[str, Any]) -> str:
+    """A template of `TEMPLATES` filled in."""
     escape = jinja2.select_autoescape(enabled_extensions=("html.jinja",), default=False)
     loader = jinja2.FileSystemLoader(TEMPLATES)
     environment = jinja2.Environment(
@@ -134,16 +135,19 @@ def _alone(c: Comparison, task: str | None) -> dict[str, str]:
     return {"outcome": "No comparison", "text": f"{where}{c.reference} is the only arm: {found}."}
 
 
-def _incomplete(c: Comparison, complete: int) -> str:
+def missing_runs(c: Comparison) -> list[str]:
+    """One line where runs are missing."""
+    complete = sum(row.state == "complete" for row in c.rows)
+    if complete == len(c.rows):
+        return []
     failed = sum(row.error is not None for row in c.rows)
     head = f"{complete} of {len(c.rows)} runs complete{f', {failed} failed' if failed else ''}"
     rest = "what follows is about those that are, and may change with the others" if complete else "nothing to compare"
-    return f"{head}: {rest}."
+    return [f"{head}: {rest}."]
 
 
 def _warnings(c: Comparison, contrasts: Sequence[Contrast]) -> list[str]:
-    complete = sum(row.state == "complete" for row in c.rows)
-    lines = [_incomplete(c, complete)] if complete < len(c.rows) else []
+    lines = missing_runs(c)
     missing: dict[tuple[str, str], list[str]] = {}
     for item in contrasts:
         seeds = ", ".join(str(seed) for seed in c.seeds if seed not in item.stats.differences)
@@ -191,7 +195,7 @@ def _view(
             "environment": tables.environment_table(c),
             "runs": tables.runs_table(c, c.root.as_posix()),
         },
-        "pictures": {name: _embedded("image/svg+xml", files[f"{name}.svg"]) for name in ("scores", "curves")},
+        "pictures": {name: embedded("image/svg+xml", files[f"{name}.svg"]) for name in ("scores", "curves")},
         "captions": _captions(c),
         "samples": [item for task in c.tasks for item in _samples(c, task)],
         "films": [_film_view(name, film, files) for name, film in films.items() if film and files[f"{name}.gif"]],
@@ -212,14 +216,15 @@ def _film_view(name: str, film: plots.Film, files: Mapping[str, bytes | str | No
     cell = film.rows[0].cell
     seed = f"{cell.task}, seed {cell.seed}" if cell.task else f"Seed {cell.seed}"
     return {
-        "gif": _embedded("image/gif", files[f"{name}.gif"]),
-        "still": _embedded("image/png", plots.png(film.frames[0 if name.startswith("interpolation") else -1])),
+        "gif": embedded("image/gif", files[f"{name}.gif"]),
+        "still": embedded("image/png", plots.png(film.frames[0 if name.startswith("interpolation") else -1])),
         "caption": f"{_SHOWN[name.partition('-')[0]]} {seed}.",
         "link": f"{name}.gif",
     }
 
 
-def _embedded(kind: str, content: bytes | str | None) -> str | None:
+def embedded(kind: str, content: bytes | str | None) -> str | None:
+    """A file as a data address of its kind, so that the page holds it."""
     if content is None:
         return None
     raw = content.encode() if isinstance(content, str) else content
@@ -247,7 +252,7 @@ def _samples(c: Comparison, task: str | None) -> list[dict[str, str]]:
 def _sample(c: Comparison, row: Row, path: Path) -> dict[str, str]:
     step = path.stem.removeprefix("step-").lstrip("0") or "0"
     link = Path(os.path.relpath(path, c.folder)).as_posix()
-    picture = _embedded("image/png", path.read_bytes()) or ""
+    picture = embedded("image/png", path.read_bytes()) or ""
     return {"caption": f"{row.cell}: samples after step {step}", "picture": picture, "link": link}
 
 

@@ -35,7 +35,7 @@ def make_runs(plan: Plan) -> dict[Cell, str]:
         print(f"{plan.folder}: all {len(progress)} runs are complete", flush=True)
         return {}
     plan.file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(plan.file, plan.experiment.path.read_bytes())
+    write_atomically(plan.file, plan.document())
     (plan.folder / "comparison" / "budget").write_text(plan.options.budget)
     screen = Screen(str(plan.folder), progress, plan.arms)
     orders = [Order(cell, plan.experiment.study, plan.flags(cell), _log(plan, cell), Path.cwd()) for cell in missing]

@@ -22,6 +22,7 @@ from sandbox.plan import Cell
 Stage = Literal["waiting", "running", "scoring", "complete", "failed"]
 _TAIL = 4096  # bytes: the last lines of metrics.jsonl
 _PACE = 30.0  # seconds between two reports into a log file
+_COLUMNS = 6  # arms that a terminal has room for
 
 
 @dataclass
@@ -138,11 +139,22 @@ class Screen:
     def _table(self) -> Table:
         caption = f"{self.summary()}; rates in images (agent steps) a second"
         table = Table(title=Text(self._title), caption=caption, title_justify="left", caption_justify="left")
+        if len(self._arms) > _COLUMNS:
+            return self._list(table)
         for name in ("run", *self._arms):
             table.add_column(Text(name))
         for task, seed in dict.fromkeys((cell.task, cell.seed) for cell in self._progress):
             label = f"seed {seed}" if task is None else f"{task}, seed {seed}"
             table.add_row(Text(label), *(str(self._progress[Cell(task, arm, seed)]) for arm in self._arms))
+        return table
+
+    def _list(self, table: Table) -> Table:
+        """What is at work, a row each: a sweep has hundreds of arms."""
+        for name in ("run", "progress"):
+            table.add_column(Text(name))
+        for cell, one in self._progress.items():
+            if one.stage in ("running", "scoring"):
+                table.add_row(Text(str(cell)), str(one))
         return table
 
     def __enter__(self) -> Self:

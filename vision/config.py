@@ -50,6 +50,9 @@ class VisionConfig(Config):
     gain: float = Field(
         0.577, gt=0, le=10, description="of the initial weights; 0.577: torch's own law; 1.414 keeps a ReLU's variance"
     )
+    brush_gain: float = Field(
+        1.414, gt=0, le=10, description="gain of the layers behind the softmax of the published rendering network"
+    )
     lr: float = Field(5e-3, gt=0, le=1, description="Adam learning rate")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the mean gradient")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the squared gradient")
@@ -83,7 +86,14 @@ class VisionConfig(Config):
 CONFIG = VisionConfig
 _SCORES: dict[Task, tuple[Score, ...]] = {
     "classification": (
-        Score("score/test_accuracy", "higher", "test accuracy (share)", primary=True, curve="preview/test_accuracy"),
+        Score(
+            "score/test_accuracy",
+            "higher",
+            "test accuracy (share)",
+            primary=True,
+            curve="preview/test_accuracy",
+            training="score/train_accuracy",
+        ),
         Score("score/train_accuracy", "higher", "training accuracy (share)"),
         Score("score/test_distance", "lower", "distance of the guess, test (pixels)"),
         Score("score/train_distance", "lower", "distance of the guess, training (pixels)"),
@@ -91,18 +101,27 @@ _SCORES: dict[Task, tuple[Score, ...]] = {
         Score("score/steps_to_perfect", "lower", "steps to 100 % test accuracy"),
     ),
     "regression": (
-        Score("score/test_error", "lower", "test error (pixels)", primary=True, curve="preview/test_error"),
+        Score(
+            "score/test_error",
+            "lower",
+            "test error (pixels)",
+            primary=True,
+            curve="preview/test_error",
+            training="score/train_error",
+        ),
         Score("score/train_error", "lower", "training error (pixels)"),
         Score("score/test_error_worst", "lower", "worst test error (pixels)"),
         Score("score/train_error_worst", "lower", "worst training error (pixels)"),
     ),
     "rendering": (
-        Score("score/test_iou", "higher", "test IoU", primary=True, curve="preview/test_iou"),
+        Score(
+            "score/test_iou", "higher", "test IoU", primary=True, curve="preview/test_iou", training="score/train_iou"
+        ),
         Score("score/train_iou", "higher", "training IoU"),
         Score("score/test_iou_worst", "higher", "worst test IoU"),
         Score("score/train_iou_worst", "higher", "worst training IoU"),
     ),
-}
+}  # fmt: skip
 
 
 def scores(config: VisionConfig) -> tuple[Score, ...]:

@@ -63,6 +63,8 @@ class VisionStudy(Study):
         self.config, self.fabric = cast(VisionConfig, config), fabric
         self.network = make_network(self.config)
         seed_parameters(self.network, config.seed, "network", gain=self.config.gain)
+        if isinstance(self.network, PaperCoordRenderer):
+            seed_parameters(self.network.brush, config.seed, "network.brush", gain=self.config.brush_gain)
         self.record = Record()
         fabric.to_device(self.network)
         if fabric._precision.precision == "bf16-mixed":

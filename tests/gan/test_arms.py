@@ -11,9 +11,10 @@ from gan.config import GanConfig
 from gan.discriminators import MatchedDiscriminator
 from gan.generators import MatchedGenerator
 from gan.study import GanStudy, make_networks
-from sandbox.config import load_experiment, validated
+from sandbox.config import validated
 from sandbox.coordconv import CoordConv2d, coordinate_planes
 from sandbox.errors import UserError
+from sandbox.experiments import load_experiment
 from sandbox.training import make_fabric
 
 EXPERIMENT = load_experiment("gan/sort_of_clevr")

@@ -4,7 +4,7 @@ import pytest
 from shop import WORKSHOP
 
 from sandbox.budget import equal_steps, step_multiply_adds
-from sandbox.config import load_experiment
+from sandbox.experiments import load_experiment
 
 TOY = str(WORKSHOP / "toy.yaml")
 

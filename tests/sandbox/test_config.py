@@ -12,18 +12,9 @@ from pydantic import ValidationError
 from toy.study import ToyConfig
 
 from gan.study import GanConfig
-from sandbox.config import (
-    Config,
-    allowed,
-    choices,
-    config_names,
-    differences,
-    find_config,
-    folder_name,
-    load_experiment,
-    validated,
-)
+from sandbox.config import Config, allowed, choices, differences, folder_name, validated
 from sandbox.errors import UserError
+from sandbox.experiments import config_names, find_config, load_experiment
 
 SHARED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

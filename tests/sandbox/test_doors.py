@@ -12,9 +12,10 @@ import torch
 from shop import Workshop, files, python
 
 from gan.study import GanConfig
-from sandbox.config import COMMAND_LINE, STUDIES, config_names
+from sandbox.config import COMMAND_LINE, STUDIES
 from sandbox.doors import main, parse
 from sandbox.errors import Interrupted, RunError, UserError
+from sandbox.experiments import config_names
 from sandbox.flags import one_of, whole_number
 from sandbox.guard import guarded
 

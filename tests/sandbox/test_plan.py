@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shop import WORKSHOP
 
-from sandbox.config import load_experiment
 from sandbox.doors import parse as parse_door
 from sandbox.errors import UserError
+from sandbox.experiments import load_experiment
 from sandbox.plan import Cell, Plan, parse
 
 GAN = "gan/sort_of_clevr"

@@ -71,6 +71,22 @@ def test_a_terminal_gets_a_table(
         assert word in shown
 
 
+def test_of_many_arms_those_at_work_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    arms = [f"conv_rate-{i}" for i in range(40)]
+    grid = {Cell("hot", arm, 0): Progress(tmp_path / arm, 100.0) for arm in arms}
+    grid[Cell("hot", arms[7], 0)].begin()
+    with Screen("runs/toy/x", grid, arms) as screen:
+        screen.show()
+    shown = capsys.readouterr().err
+    assert "hot, conv_rate-7, seed 0" in shown
+    assert "conv_rate-8" not in shown
+    assert "0 of 40 runs complete" in shown
+
+
 def test_a_log_file_gets_a_line_now_and_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

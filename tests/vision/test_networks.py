@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from sandbox.blocks import Convolutions
-from sandbox.config import load_experiment
 from sandbox.coordconv import CoordConv2d, coordinate_planes
+from sandbox.experiments import load_experiment
 from sandbox.training import make_fabric
 from vision.config import VisionConfig
 from vision.networks import (

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sandbox.config import COMMAND_LINE, load_experiment, study_scores, validated
+from sandbox.config import COMMAND_LINE, study_scores, validated
 from sandbox.doors import parse
 from sandbox.errors import UserError
+from sandbox.experiments import load_experiment
 from sandbox.plan import parse as parse_plan
 from sandbox.training import make_fabric
 from vision.config import VisionConfig
