@@ -28,11 +28,15 @@ def test_a_wrong_flag_is_one_line() -> None:
 
 def test_the_coordinate_benchmark_writes_both_arms_on_both_splits(tmp_path: Path) -> None:
     script, output = SCRIPT.with_name("coordinates.py"), tmp_path / "times.json"
-    short = ["--seeds", "1", "--seconds", "1e-3", "--conv-seconds", "1e-3", "--batch", "4", "--c", "1"]
+    short = ["--seeds", "1", "--seconds", "1e-3", "--pair-seconds", "1e-3", "--batch", "4", "--c", "1"]
     command = [sys.executable, str(script), *short, "--json", str(output)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     document = json.loads(output.read_text())
-    assert all(document[arm].keys() == {"uniform", "quadrant"} for arm in ("coord", "conv"))
+    assert document["coord"].keys() == document["pairs"].keys() == {"uniform", "quadrant"}
     assert document["coord"]["quadrant"][0]["perfect"] is False
     assert "0 of 1 seeds reached 100 %; 0 within 20 s" in done.stdout
+    assert "quadrant, matched: " in done.stdout
+    for plain, found in zip(("conv", "matched"), document["pairs"]["uniform"], strict=True):
+        seconds, accuracy = found["curves"][plain][-1]
+        assert (seconds, accuracy) == (found[plain], found["accuracy"])

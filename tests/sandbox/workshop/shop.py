@@ -114,9 +114,9 @@ class Workshop:
         return self.start(f"{before}\nfrom sandbox.doors import guarded, main\n"
                           f"guarded(lambda: main('toy', {list(map(str, flags))!r}))", cwd)  # fmt: skip
 
-    def module(self, name: str, *flags: object, cwd: Path | None = None) -> Command:
-        """``python -m name flags``."""
-        return self.start(f"import runpy, sys\nsys.argv = ['', *{list(map(str, flags))!r}]\n"
+    def module(self, name: str, *flags: object, before: str = "", cwd: Path | None = None) -> Command:
+        """``python -m name flags``, after the code ``before``."""
+        return self.start(f"{before}\nimport runpy, sys\nsys.argv = ['', *{list(map(str, flags))!r}]\n"
                           f"runpy.run_module({name!r}, run_name='__main__', alter_sys=True)", cwd)  # fmt: skip
 
 
