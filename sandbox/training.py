@@ -35,6 +35,7 @@ from sandbox.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from sandbox.config import Config
 from sandbox.errors import Interrupted, RunError, UserError, nearest
 from sandbox.files import write_atomically
+from sandbox.memory import keep_freed_memory
 from sandbox.run import Run, save_result
 from sandbox.tracking import Tracker
 from sandbox.video import Frames, encode_gif, frame_size, tile
@@ -114,6 +115,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
     import logging
 
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    keep_freed_memory()
     arguments = processes.fabric_arguments(device)
     fabric = Fabric(accelerator=device, precision="bf16-mixed" if precision == "bf16" else "32-true", **arguments)
     if processes.count() > 1:

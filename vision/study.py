@@ -26,7 +26,7 @@ from vision.networks import PaperCoordRenderer, make_network
 from vision.pictures import arrows, beside, scene, sums, walks, zoomed
 from vision.tasks import PIXELS, Rendering, make_task
 
-_CHUNK = 64  # positions at a time outside training: a chunk's maps stay in the processor's caches
+_CHUNK = 16  # positions at a time outside training: a chunk's maps stay in the processor's caches
 
 
 class Record(nn.Module):

@@ -1,5 +1,6 @@
 import json
 import math
+import platform
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from shop import SmokeRun, Workshop, curves, files, wrapped
+from shop import SmokeRun, Workshop, curves, files, python, wrapped
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
@@ -194,6 +195,23 @@ def test_a_run_of_auto_precision_is_refused_where_auto_is_another(workshop: Work
     refused = workshop.toy(*flags, before=machine.format(False))
     assert refused.wait() == 2
     assert "holds a run of another configuration (precision: 'bf16' -> '32')" in refused.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_a_freed_block_is_used_again_without_asking_the_kernel() -> None:
+    code = """
+import resource, sys
+import numpy as np
+from sandbox.memory import keep_freed_memory
+assert sys.argv[1] == "as it is" or keep_freed_memory()
+for _ in range(8):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [np.ones(2**24, np.uint8) for _ in range(8)]
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = [int(python("-c", code, how, cwd=Path.cwd()).stdout) for how in ("as it is", "kept")]
+    assert faults[1] < 100 < faults[0]  # in the last of eight rounds
 
 
 def test_devices() -> None:
