@@ -59,12 +59,14 @@ class Config(BaseModel):
 
     Attributes:
         config_field: the field whose flag also chooses the study's YAML file of that name, where --config does not.
+        COUNTED: what the x-axis of the curves counts, ``steps`` times ``batch`` of them in a run.
         task_field: what the door calls the flag that names a task of a file with ``tasks:``; a field of that name then
             follows from the task.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     DATA: ClassVar[tuple[str, ...]] = ("batch",)  # the fields that decide what a step sees, beside the seed
+    COUNTED: ClassVar[str] = "images seen"
     config_field: ClassVar[str | None] = None
     task_field: ClassVar[str] = "task"
 
@@ -93,7 +95,7 @@ class Config(BaseModel):
 
     @property
     def goal(self) -> float:
-        """Where the x-axis of the curves ends: images seen (agent steps, for a study that plays)."""
+        """Where the x-axis of the curves ends."""
         return float(self.steps * self.batch)
 
     def sees_the_same(self, other: "Config") -> bool:

@@ -36,7 +36,7 @@ PANEL = (4.6, 2.8)  # inches
 POINTS = 500  # of a curve; a screen shows no more
 FILMS = ("interpolation", "training")  # samples/<name>.gif of every run
 AXIS = "images"  # key of the x-axis in metrics.jsonl
-_UNITS = {1e6: "millions of images seen", 1e3: "thousands of images seen", 1.0: "images seen"}
+_UNITS = {1e6: "millions of ", 1e3: "thousands of ", 1.0: ""}
 _SETTINGS: Any = {
     "svg.hashsalt": "comparison",  # ids from the content, not from chance
     "text.parse_math": False,  # a name may hold a dollar sign
@@ -175,7 +175,7 @@ class Curve:
     """Mean over the runs that have the point, with its t interval.
 
     Attributes:
-        x: images seen.
+        x: images seen, or what else the study counts.
         mean: over ``n`` runs.
         low, high: interval of the mean at `sandbox.stats.LEVEL`; NaN where n is 1.
         n: runs that have got that far.
@@ -209,7 +209,7 @@ def curve(rows: Iterable[Row], tag: str) -> Curve | None:
 
 
 def _points(row: Row, tag: str) -> dict[float, float]:
-    """Images seen -> value, by images; of two points at one place the later."""
+    """Images seen (or what else is counted) -> value, by images; of two points at one place the later."""
     found = {float(point[AXIS]): float(point[tag]) for point in row.curves if tag in point and AXIS in point}
     return dict(sorted(found.items()))
 
@@ -246,7 +246,7 @@ def _draw_curves(axes: Axes, comparison: Comparison, task: str | None, tag: str)
         axes.fill_between(x, line.low, line.high, color=look.colour, alpha=0.18, linewidth=0)
         axes.plot(x, line.mean, color=look.colour, linestyle=look.dash, linewidth=1.5, marker=look.marker,
                   markevery=(i * every // max(1, len(curves)), every), markersize=4.5)  # fmt: skip
-    axes.set_xlabel(_UNITS[unit])
+    axes.set_xlabel(_UNITS[unit] + next((row.run.config.COUNTED for row in comparison.rows if row.run), "images seen"))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.margins(x=0.02)
     _label_ends(axes, curves, looks(comparison.arms))

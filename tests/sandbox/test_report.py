@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from sandbox import plots
 from sandbox.comparison import Cell, Comparison, read_row
 from sandbox.config import Score, study_config
 from sandbox.files import write_json
@@ -242,6 +243,15 @@ def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
     gif = Image.open(io.BytesIO(contents[0]["interpolation.gif"]))
     assert getattr(gif, "n_frames", 0) == 5
     assert gif.width >= 2 * 80
+
+
+def test_the_x_axis_says_what_the_study_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = made(tmp_path, {"conv": CONV[:1]})
+    for counted in ("images seen", "agent steps"):
+        monkeypatch.setattr(study_config("toy"), "COUNTED", counted)
+        figure = plots.curves_figure(comparison)
+        assert figure is not None
+        assert figure.axes[0].get_xlabel() == counted
 
 
 def test_every_task_has_its_samples_and_its_films(tmp_path: Path) -> None:
