@@ -207,10 +207,12 @@ class VaeStudy(Study):
 
     def _picture(self, image: int | Image.Image) -> UInt8[np.ndarray, "3 64 64"]:
         if isinstance(image, int):
-            return self.data.render(np.array([image])).images[0]
-        size = (self.data.size, self.data.size)
-        fitted: Picture = np.asarray(ImageOps.fit(image, size, Image.Resampling.LANCZOS))
-        return fitted.transpose(2, 0, 1).copy()
+            shown = self.data.render(np.array([image])).images
+        else:
+            size = (self.data.size, self.data.size)
+            shown = np.asarray(ImageOps.fit(image, size, Image.Resampling.LANCZOS)).transpose(2, 0, 1)[None]
+        picture: UInt8[np.ndarray, "3 64 64"] = shown[0]
+        return picture
 
     # ---- scores
 
