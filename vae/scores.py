@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, Shaped, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8
 
 from sandbox.data.shapes import Factors
 from sandbox.metrics import parse
@@ -66,7 +66,10 @@ def targets(factors: Factors) -> dict[str, Float64[np.ndarray, " n"]]:
 
 
 def linear_readout(
-    codes: Codes, wanted: Shaped[np.ndarray, " n"], test_codes: Float[np.ndarray, "m latent"], test_wanted: Shaped[np.ndarray, " m"]
+    codes: Codes,
+    wanted: Float64[np.ndarray, " n"],
+    test_codes: Float[np.ndarray, "m latent"],
+    test_wanted: Float64[np.ndarray, " m"],
 ) -> float:
     """R^2 on test data of least squares with an intercept, fitted on other data: 1 perfect, 0 the mean, or below.
 
@@ -74,16 +77,16 @@ def linear_readout(
         codes, wanted: to fit on: (n, latent) and (n,).
         test_codes, test_wanted: to score: (m, latent) and (m,); NaN where the latter are all the same.
     """
-    inputs, test_inputs = (
-        np.column_stack([part, np.ones(len(part))]).astype(np.float64) for part in (codes, test_codes)
-    )
+    inputs, test_inputs = (np.column_stack([part, np.ones(len(part))]) for part in (codes, test_codes))
     weights, *_ = np.linalg.lstsq(inputs, wanted, rcond=None)
     spread = np.square(test_wanted - test_wanted.mean()).sum()
     missed = np.square(test_wanted - test_inputs @ weights).sum()
     return float(1 - missed / spread) if spread > 0 else float("nan")
 
 
-def readouts(codes: Codes, factors: Factors, test_codes: Float[np.ndarray, "m latent"], test_factors: Factors) -> dict[str, float]:
+def readouts(
+    codes: Codes, factors: Factors, test_codes: Float[np.ndarray, "m latent"], test_factors: Factors
+) -> dict[str, float]:
     """`linear_readout` of each of `targets`, and their means over the four coordinates and the two kinds."""
     wanted, tested = targets(factors), targets(test_factors)
     each = {name: linear_readout(codes, wanted[name], test_codes, tested[name]) for name in wanted}

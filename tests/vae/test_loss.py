@@ -81,7 +81,9 @@ def test_a_learned_sigma_starts_where_it_is_told_finds_the_error_and_has_a_floor
 
 def test_a_configuration_names_its_likelihood() -> None:
     assert isinstance(make_likelihood(VaeConfig(likelihood="bernoulli")), Bernoulli)
-    fixed, learned = (make_likelihood(VaeConfig(likelihood=name, sigma=0.3)) for name in ("gaussian", "gaussian_learned"))
+    fixed, learned = (
+        make_likelihood(VaeConfig(likelihood=name, sigma=0.3)) for name in ("gaussian", "gaussian_learned")
+    )
     assert isinstance(fixed, Gaussian)
     assert isinstance(learned, Gaussian)
     assert (fixed.learned, learned.learned) == (False, True)

@@ -69,7 +69,9 @@ def test_coordinates_are_where_the_configuration_puts_them(
 
 @pytest.mark.parametrize("decoder", ["matched", "broadcast"])
 def test_arms_with_zero_coordinate_weights_are_one_network(decoder: str) -> None:
-    arms = [make_networks(VaeConfig(coord=coord, decoder=decoder, width=2, e_width=2, seed=5)) for coord in (False, True)]
+    arms = [
+        make_networks(VaeConfig(coord=coord, decoder=decoder, width=2, e_width=2, seed=5)) for coord in (False, True)
+    ]
     images, z = torch.rand(4, 3, 64, 64), _random(4, 10)
     assert not torch.allclose(arms[1][1](z), arms[0][1](z), atol=1e-2)
     for network in arms[1]:
