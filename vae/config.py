@@ -72,6 +72,7 @@ SCORES = (
     Score("score/position_error", "lower", "position error (pixels)", primary=True, curve="preview/position_error"),
     Score("score/test_elbo", "higher", "test ELBO (nats per image)", curve="preview/elbo"),
     Score("score/reconstruction_valid", "higher", "valid reconstructions (share)"),
+    Score("score/right_kind", "higher", "reconstructed objects of the right shape (share)"),
     Score("score/valid", "higher", "valid samples (share)", curve="preview/valid"),
     Score("score/coherence", "higher", "coherence of paths, prior (share)"),
     Score("score/image_coherence", "higher", "coherence of paths between images (share)"),

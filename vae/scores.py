@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float, Float64, UInt8
 
 from sandbox.data.shapes import Factors
 from sandbox.metrics import parse
@@ -21,10 +21,12 @@ class PositionError:
     Attributes:
         errors: (n, 2) pixels, of the red and the blue object.
         missing: share of objects that could not be located, 0 to 1.
+        right_kind: share of objects that look more like their own kind than like the other, 0 to 1.
     """
 
     errors: Float64[np.ndarray, "n 2"]
     missing: float
+    right_kind: float
 
     @property
     def mean(self) -> float:
@@ -32,7 +34,7 @@ class PositionError:
         return float(self.errors.mean())
 
 
-def position_error(images: UInt8[np.ndarray, "n 3 h w"], centres: Int64[np.ndarray, "n 2 2"]) -> PositionError:
+def position_error(images: UInt8[np.ndarray, "n 3 h w"], factors: Factors) -> PositionError:
     """Distance in pixels from each object's centroid to where it should be, lower is better. Definition: ours.
 
     An object that cannot be located (`sandbox.metrics.Objects.located`) counts `GUESS` pixels, what pointing at the
@@ -41,14 +43,15 @@ def position_error(images: UInt8[np.ndarray, "n 3 h w"], centres: Int64[np.ndarr
 
     Args:
         images: reconstructions (n, 3, 64, 64).
-        centres: (n, 2, 2) the true centres: image, red or blue, row or column.
+        factors: of the images they should be.
 
     Raises:
         ValueError: the images are not (n, 3, 64, 64).
     """
     objects = parse(images)
-    distance = np.linalg.norm(objects.centres - centres, axis=-1)
-    return PositionError(np.where(objects.located, distance, GUESS), float(1 - objects.located.mean()))
+    distance = np.linalg.norm(objects.centres - factors.centres, axis=-1)
+    errors = np.where(objects.located, distance, GUESS)
+    return PositionError(errors, float(1 - objects.located.mean()), float((objects.kinds == factors.kinds).mean()))
 
 
 def active_units(means: Codes) -> int:

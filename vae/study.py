@@ -23,7 +23,7 @@ from sandbox.config import Config
 from sandbox.data.shapes import Factors, SortOfClevr
 from sandbox.processes import average_buffers, average_gradients, share
 from sandbox.training import Picture, Study
-from sandbox.video import PathKind, image_path, latent_path, tile
+from sandbox.video import ANCHORS, PathKind, image_path, latent_path, tile
 from vae.config import VaeConfig
 from vae.loss import beta_at, kl_divergence, make_likelihood
 from vae.networks import Posterior, make_networks
@@ -168,10 +168,10 @@ class VaeStudy(Study):
         again, samples = self.generate(posterior.mean), self.generate(self._normal(256, "preview"))
         rows = [shapes.images[:8], again[:8], shapes.images[8:16], again[8:16], samples[:32]]
         return tile(np.concatenate(rows)[None], (8, 8))[0], {
-            "preview/position_error": position_error(again, shapes.centres).mean,
+            "preview/position_error": position_error(again, shapes).mean,
             "preview/elbo": self._bound(shapes.images, posterior)["test_elbo"],
             "preview/valid": metrics.validity(samples).valid,
-            "preview/active_units": active_units(posterior.mean.cpu().numpy()),
+            "preview/active_units": float(active_units(posterior.mean.cpu().numpy())),
         }
 
     def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
@@ -187,7 +187,7 @@ class VaeStudy(Study):
         return self._film(z)
 
     def _image_walks(self, *, frames: int, count: int, kind: PathKind, seed: int) -> Float[Tensor, "t n latent"]:
-        stops = 4 if kind == "loop" else 2
+        stops = ANCHORS if kind == "loop" else 2
         drawn = torch.randperm(HELD_OUT, generator=keyed_generator(seed, "images", kind))[: count * stops]
         means = self.encode(self.data.render(self.config.images + drawn.numpy()).images).mean.cpu()
         return image_path(means.view(count, stops, -1), frames=frames, kind=kind)
@@ -233,10 +233,11 @@ class VaeStudy(Study):
         held_out = self.data.render(self._held_out(HELD_OUT))
         posterior = self.encode(held_out.images)
         again, samples = self.generate(posterior.mean), self.generate(self._normal(metrics.LOCATED, "score"))
-        placed, valid = position_error(again, held_out.centres), metrics.validity(samples)
+        placed, valid = position_error(again, held_out), metrics.validity(samples)
         scores = {
             "position_error": placed.mean,
             "missing": placed.missing,
+            "right_kind": placed.right_kind,
             **self._bound(held_out.images, posterior),
             **valid.scores(),
             "reconstruction_valid": metrics.validity(again).valid,
@@ -246,7 +247,7 @@ class VaeStudy(Study):
         }
         return {f"score/{name}": float(value) for name, value in scores.items()} | {
             "real/valid": metrics.validity(held_out.images).valid,
-            "real/position_error": position_error(held_out.images, held_out.centres).mean,
+            "real/position_error": position_error(held_out.images, held_out).mean,
         }
 
     def _coherence(self) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sandbox.data.shapes import SortOfClevr
+from sandbox.data.shapes import Factors, SortOfClevr
 from vae.scores import GUESS, active_units, linear_readout, position_error, readouts, targets
 
 DATA = SortOfClevr()
@@ -12,25 +12,25 @@ NOISE = np.random.default_rng(0)
 
 
 def test_the_images_themselves_have_no_position_error() -> None:
-    found = position_error(TEST.images, TEST.centres)
-    assert found.missing == 0
+    found = position_error(TEST.images, TEST)
+    assert (found.missing, found.right_kind) == (0, 1)
     np.testing.assert_allclose(found.errors, 0, atol=1e-12)
 
 
 def test_objects_that_are_off_are_off_by_pixels() -> None:
     inside = (TEST.centres[:, :, 0] <= 50).all(1) & (TEST.centres[:, :, 1] >= 14).all(1)
     moved = np.roll(TEST.images[inside], (3, -4), (2, 3))
-    found = position_error(moved, TEST.centres[inside])
+    found = position_error(moved, DATA.factors(np.arange(400, 600)[inside]))
     assert inside.sum() > 20
     np.testing.assert_allclose(found.errors, 5)
 
 
 def test_a_missing_object_costs_a_guess() -> None:
     images = np.where((TEST.images[:, 2:] == 255) & (TEST.images[:, :1] == 0), np.uint8(255), TEST.images)  # no blue
-    found = position_error(images, TEST.centres)
+    found = position_error(images, TEST)
     assert found.missing == 0.5
     assert found.mean == pytest.approx(GUESS / 2)
-    assert position_error(np.full((2, 3, 64, 64), 255, np.uint8), TEST.centres[:2]).mean == GUESS
+    assert position_error(np.full((200, 3, 64, 64), 255, np.uint8), TEST).mean == GUESS
 
 
 def test_the_guess_is_what_another_image_s_object_costs() -> None:
@@ -68,3 +68,7 @@ def test_dead_latents_and_constant_targets_do_no_harm() -> None:
 def test_active_units_are_those_whose_mean_varies() -> None:
     codes = NOISE.normal(size=(5000, 4)) * [0.0, 0.05, 0.2, 3.0] + [5.0, 0.0, 0.0, 0.0]
     assert active_units(codes) == 2  # variances 0, .0025, .04, 9 against .01
+
+
+def test_a_square_in_a_disc_s_place_has_the_wrong_kind() -> None:
+    assert position_error(TEST.images, Factors(TEST.centres, 1 - TEST.kinds, TEST.colours)).right_kind == 0
