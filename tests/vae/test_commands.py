@@ -25,7 +25,6 @@ def run(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("vae")
     command = workshop.module("sandbox.vae", "--coord", *FLAGS, "--root", root)
     assert command.wait() == 0, command.stderr
-    assert command.complaints() == []
     assert "score/position_error" in command.stdout
     return root / "smoke/vae/sort_of_clevr/coord/seed-0"
 
