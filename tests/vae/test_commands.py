@@ -39,7 +39,8 @@ def test_a_smoke_run_leaves_scores_curves_and_pictures(run: Path) -> None:
     assert {"loss/recon", "loss/kl", "loss/elbo", "beta", "preview/position_error", "preview/active_units"} <= tags
     with Image.open(run / "samples/interpolation.gif") as film:
         assert getattr(film, "n_frames", 1) > 50
-    assert Image.open(run / "samples/step-00000006.png").size == (530, 530)
+    with Image.open(run / "samples/step-00000006.png") as sheet:
+        assert sheet.size == (530, 530)
 
 
 def test_a_finished_run_is_loaded_for_a_notebook(run: Path) -> None:
