@@ -3,7 +3,7 @@
     study = build(run, device)          # networks and optimisers of `<study>.study`
     result = complete(run, study)       # train from the newest checkpoint on, score, render
 
-What a study owes the loop is the abstract class `Study`, four methods.
+What a study owes the loop is the abstract class `Study`, five methods.
 """
 
 import io
@@ -77,6 +77,20 @@ class Study(ABC):
     @abstractmethod
     def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
         """``count`` walks through latent space of ``frames`` frames each; seeded, the same latents in both arms."""
+
+    def between(
+        self, ends: tuple[int | Image.Image, int | Image.Image], *, frames: int
+    ) -> UInt8[np.ndarray, "t 3 3 h w"]:
+        """A walk from one image to another: in each frame the first image, the walk, the second image.
+
+        Args:
+            ends: an index of the data or an RGB picture of any size, each.
+            frames: at least 2.
+
+        Raises:
+            UserError: the study encodes no images.
+        """
+        raise UserError("--from and --to are for networks that encode images, as a VAE's do: this run has none")
 
     @abstractmethod
     def costs(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Latent paths and how they become a GIF or an MP4.
 
     python -m sandbox.video runs/gan/sort_of_clevr/coord/seed-0 --frames 120 --grid 4x4 --format gif
+    python -m sandbox.video runs/vae/sort_of_clevr/coord/seed-0 --from 50000 --to picture.png
 
 A path through Gaussian latents follows great circles (White 2016, arXiv 1609.04468): the straight line between two of
 them passes where the prior has no mass. A path through uniform latents is straight. Paths are seeded, so two runs walk
@@ -17,12 +18,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from sandbox.blocks import keyed_generator
 from sandbox.config import Law
-from sandbox.errors import UserError
+from sandbox.errors import UserError, one_line
 from sandbox.files import write_atomically
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ Frames = UInt8[np.ndarray, "t h w 3"]
 Sheet = UInt8[np.ndarray, "t height width 3"]  # larger than what it is made of
 GIF_LIMIT = 5_000_000  # bytes
 ANCHORS = 4  # latents a loop passes through
+ENLARGED = 3  # times, where a film shows a single walk
 
 
 def draw_latents(law: Law, count: int, size: int, generator: torch.Generator) -> Float[Tensor, "count size"]:
@@ -78,15 +80,35 @@ def latent_path(
     Raises:
         ValueError: fewer than 2 frames or no walk.
     """
-    if frames < 2 or count < 1:
-        raise ValueError(f"a path needs at least 2 frames and 1 walk, not {frames} and {count}")
     stops = ANCHORS if kind == "loop" else 2
     anchors = draw_latents(law, count * stops, size, keyed_generator(seed, "path", kind)).view(count, stops, size)
-    position = torch.arange(frames) * (stops / frames) if kind == "loop" else torch.linspace(0, 1, frames)
-    start = position.floor().long().clamp_max(stops - 1 if kind == "loop" else stops - 2)
+    return _walk(anchors, frames, kind, law)
+
+
+def image_path(stops: Float[Tensor, "n stops size"], *, frames: int, kind: PathKind) -> Float[Tensor, "t n size"]:
+    """``n`` walks of ``frames`` latents each along straight lines through given ones, such as the codes of images.
+
+    Args:
+        stops: (n, stops, size) latents a walk passes through, two or more.
+        frames: at least 2. A loop's last frame is one step short of its first, so that it repeats without a stop.
+        kind: ``loop``: closed; ``pair``: from the first to the last.
+
+    Raises:
+        ValueError: fewer than 2 frames or stops, or no walk.
+    """
+    return _walk(stops, frames, kind, "uniform")
+
+
+def _walk(stops: Float[Tensor, "n stops size"], frames: int, kind: PathKind, law: Law) -> Float[Tensor, "t n size"]:
+    count, number, _ = stops.shape
+    if frames < 2 or count < 1 or number < 2:
+        raise ValueError(f"a path needs at least 2 frames, 1 walk and 2 stops, not {frames}, {count} and {number}")
+    legs = number if kind == "loop" else number - 1
+    position = torch.arange(frames) * (legs / frames) if kind == "loop" else torch.linspace(0, legs, frames)
+    start = position.floor().long().clamp_max(legs - 1)
     t = (position - start)[:, None, None].expand(frames, count, 1)
-    walks = anchors.transpose(0, 1)  # (stops, n, size)
-    return between(walks[start], walks[(start + 1) % stops], t, law)
+    walks = stops.transpose(0, 1)  # (stops, n, size)
+    return between(walks[start], walks[(start + 1) % number], t, law)
 
 
 def tile(images: UInt8[np.ndarray, "t n 3 h w"], grid: tuple[int, int], gap: int = 2) -> Sheet:
@@ -189,20 +211,27 @@ def film_of_runs(
     path: PathKind = "loop",
     seed: int = 0,
     device: "Device" = "auto",
+    ends: tuple[int | Image.Image, int | Image.Image] | None = None,
 ) -> Frames:
     """The film of one run; of several, side by side on the same path, labelled with arm and share of valid images.
 
+    With ``ends`` it is the walk from one image to another, between the two; ``grid``, ``path`` and ``seed`` then have
+    no say.
+
     Raises:
-        UserError: a folder holds no run, or the runs' pictures differ in size.
+        UserError: a folder holds no run, the runs' pictures differ in size, or there are ends but no encoder.
     """
     from sandbox.loading import load
 
     films: dict[str, Frames] = {}
     for folder in runs:
         loaded = load(folder, device)
-        images = loaded.study.film(frames=frames, count=grid[0] * grid[1], path=path, seed=seed)
+        if ends is None:
+            film = tile(loaded.study.film(frames=frames, count=grid[0] * grid[1], path=path, seed=seed), grid)
+        else:
+            film = tile(loaded.study.between(ends, frames=frames), (1, 3)).repeat(ENLARGED, 1).repeat(ENLARGED, 2)
         label = _label(loaded.run)
-        films[label if label not in films else f"{label} ({loaded.run.folder})"] = tile(images, grid)
+        films[label if label not in films else f"{label} ({loaded.run.folder})"] = film
     if len(films) == 1:
         return next(iter(films.values()))
     try:
@@ -215,6 +244,26 @@ def _label(run: "Run") -> str:
     label = f"{run.arm}, seed {run.config.seed}"
     valid = run.result()["scores"].get("score/valid") if run.state() == "complete" else None
     return label if valid is None else f"{label}: {100 * valid:.0f} % valid"
+
+
+def read_image(text: str) -> int | Image.Image:
+    """What ``--from`` and ``--to`` take: an index of the data, or a file (RGB; transparency on white, turned upright).
+
+    Raises:
+        UserError: it is neither, or no picture that can be read.
+    """
+    if text.isdecimal() and not (0 <= int(text[:20]) < 2**31):
+        raise UserError(f"image {one_line(text, 60)}: indices of the data are 0 to {2**31 - 1}")
+    if text.isdecimal():
+        return int(text)
+    try:
+        with Image.open(text) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGBA")
+    except Exception as error:  # whatever a damaged file makes a decoder raise
+        reason = (error.strerror if isinstance(error, OSError) else None) or "no picture that can be read"
+        raise UserError(f"image {one_line(repr(text), 80)}: {reason}; give a picture file or an index") from None
+    white = Image.new("RGBA", upright.size, "white")
+    return Image.alpha_composite(white, upright).convert("RGB")
 
 
 def _grid(text: str) -> tuple[int, int]:
@@ -237,6 +286,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--path", type=one_of("loop", "pair"), default="loop", help="closed (default), or one to another"
     )
     parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0, help="of the path (default: 0)")
+    parser.add_argument("--from", dest="start", metavar="IMAGE", help="walk from this image, for a VAE: a picture file "
+                        "(cropped to its middle square) or an index of the data; held-out ones start at the run's "
+                        "--images")  # fmt: skip
+    parser.add_argument("--to", dest="end", metavar="IMAGE", help="to this one")
     parser.add_argument("--device", type=one_of("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
     parser.add_argument("--output", type=Path, help="file (default: samples/<path>-<seed>.<format> of the first run)")
     return parser.parse(arguments)
@@ -245,7 +298,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """``python -m sandbox.video RUN [RUN ...]``."""
     options = _parse(arguments)
-    output = options.output or Path(options.runs[0], "samples", f"{options.path}-{options.seed}.{options.format}")
+    if (options.start is None) != (options.end is None):
+        raise UserError("--from and --to go together: an image to start at and one to end at")
+    images = options.start is not None
+    name = f"{Path(options.start).stem}-{Path(options.end).stem}" if images else f"{options.path}-{options.seed}"
+    output = options.output or Path(options.runs[0], "samples", f"{name}.{options.format}")
     if not output.parent.is_dir() and options.output:
         raise UserError(f"--output: there is no folder {output.parent}")
     film = film_of_runs(
@@ -255,6 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path=options.path,
         seed=options.seed,
         device=options.device,
+        ends=(read_image(options.start), read_image(options.end)) if images else None,
     )
     content = encode_gif(film, options.fps) if options.format == "gif" else encode_mp4(film, options.fps)
     write_atomically(output, content)

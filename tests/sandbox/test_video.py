@@ -2,6 +2,7 @@
 
 import io
 import math
+from pathlib import Path
 
 import av
 import numpy as np
@@ -12,13 +13,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sandbox.blocks import keyed_generator
+from sandbox.errors import UserError
 from sandbox.video import (
     ANCHORS,
     between,
     draw_latents,
     encode_gif,
     encode_mp4,
+    image_path,
     latent_path,
+    main,
+    read_image,
     side_by_side,
     tile,
 )
@@ -65,6 +70,58 @@ def test_parallel_and_opposite_latents_give_finite_paths(b: list[float]) -> None
 def test_paths_need_two_frames_and_a_walk(frames: int, count: int) -> None:
     with pytest.raises(ValueError, match="at least 2 frames"):
         latent_path("normal", 4, frames=frames, count=count, kind="loop", seed=0)
+
+
+def test_a_path_through_given_codes_is_straight_and_meets_each() -> None:
+    stops = torch.tensor([[[0.0, 0.0], [4.0, 0.0], [4.0, 4.0]]])
+    pair = image_path(stops, frames=5, kind="pair")[:, 0]
+    assert pair.tolist() == [[0, 0], [2, 0], [4, 0], [4, 2], [4, 4]]
+    loop = image_path(stops, frames=6, kind="loop")[:, 0]
+    assert loop.tolist() == [[0, 0], [2, 0], [4, 0], [4, 2], [4, 4], [2, 2]]
+    for frames, wrong in ((1, stops), (5, stops[:, :1]), (5, stops[:0])):
+        with pytest.raises(ValueError, match="at least 2 frames"):
+            image_path(wrong, frames=frames, kind="pair")
+
+
+# ---- images from files
+
+
+def test_an_image_is_an_index_or_a_file(tmp_path: Path) -> None:
+    assert read_image("50000") == 50_000
+    picture = tmp_path / "picture.png"
+    half = Image.new("RGBA", (4, 2), (255, 0, 0, 255))
+    half.putpixel((0, 0), (0, 0, 0, 0))
+    half.save(picture)
+    image = read_image(str(picture))
+    assert isinstance(image, Image.Image)
+    assert (image.mode, image.size) == ("RGB", (4, 2))
+    assert (image.getpixel((0, 0)), image.getpixel((1, 0))) == ((255, 255, 255), (255, 0, 0))  # nothing is white
+    Image.new("L", (3, 3), 128).save(picture)
+    assert np.unique(np.asarray(read_image(str(picture)))).tolist() == [128]
+
+
+def test_what_is_no_image_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("not a picture")
+    broken = tmp_path / "broken.png"
+    Image.new("RGB", (64, 64)).save(broken)
+    broken.write_bytes(broken.read_bytes()[:60])
+    for text, reason in {
+        str(tmp_path / "none.png"): "No such file",
+        str(tmp_path / "notes.png"): "no picture that can be read",
+        str(broken): "no picture that can be read",
+        str(tmp_path): "Is a directory",
+        "9" * 30: "indices of the data are 0 to 2147483647",
+        "-3": "No such file",
+    }.items():
+        with pytest.raises(UserError, match=reason) as refused:
+            read_image(text)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("flags", [["--from", "1"], ["--to", "1"]])
+def test_one_end_alone_is_refused(flags: list[str]) -> None:
+    with pytest.raises(UserError, match="--from and --to go together"):
+        main(["anywhere", *flags])
 
 
 def _film(frames: int = 12, size: int = 40, noise: bool = False) -> np.ndarray:

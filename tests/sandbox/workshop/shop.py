@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 WORKSHOP = Path(__file__).parent
+CHECKOUT = WORKSHOP.parents[2]  # the commands are those of the tests' own checkout, whatever is installed
 # Bit for bit is a promise of one thread on the CPU; and a process that has asked for a GPU must not fork.
 # The toy is a study through its entry point, which Python finds beside it.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(WORKSHOP)}
+PATH = os.pathsep.join(map(str, (WORKSHOP, CHECKOUT)))
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": PATH}
 
 
 @dataclass

@@ -1,0 +1,281 @@
+"""The VAE study: encoder and decoder with plain or coordinate convolutions, on two-object Sort-of-CLEVR.
+
+Liu et al. 2018 (arXiv 1807.03247), section 5, tell that a VAE showed what their GAN did, and no more of it. Images are
+[0, 1] here. Training runs in the run's precision; likelihood, KL and every score and picture are computed in float32.
+"""
+
+import math
+from copy import deepcopy
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from lightning_fabric import Fabric
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from sandbox import metrics
+from sandbox.blocks import keyed_generator
+from sandbox.budget import multiply_adds
+from sandbox.config import Config
+from sandbox.data.shapes import Factors, SortOfClevr
+from sandbox.processes import average_buffers, average_gradients, share
+from sandbox.training import Picture, Study
+from sandbox.video import ANCHORS, PathKind, image_path, latent_path, tile
+from vae.config import VaeConfig
+from vae.loss import beta_at, kl_divergence, make_likelihood
+from vae.networks import Posterior, make_networks
+from vae.scores import active_units, position_error, readouts
+
+_CHUNK = 125  # images at a time outside training: bounds the memory, and fills the cores
+HELD_OUT = 1000  # images of the scores: those after the training images
+FITTED = 5000  # training images, at most, that a linear readout is fitted on
+
+Pictures = UInt8[np.ndarray, "n 3 64 64"]
+Latents = Float[Tensor, "n latent"]
+
+
+class VaeStudy(Study):
+    """Trains an encoder and a decoder on the ELBO with a weighted KL.
+
+    Modules: ``encoder``, ``decoder``; ``likelihood``, whose sigma may be learned. Over several processes batch norm
+    sees its process's share of the batch; all else is as in one process.
+    """
+
+    config: VaeConfig
+
+    def __init__(self, config: Config, fabric: Fabric) -> None:
+        self.config, self.fabric = cast(VaeConfig, config), fabric
+        self.encoder, self.decoder = make_networks(self.config)
+        self.likelihood = make_likelihood(self.config)
+        self.modules = {"encoder": self.encoder, "decoder": self.decoder, "likelihood": self.likelihood}
+        for module in self.modules.values():
+            fabric.to_device(module)
+            if fabric._precision.precision == "bf16-mixed":
+                module.to(memory_format=torch.channels_last)
+        if self.config.compile:
+            self.encoder.compile()  # in place: the classes and the names stay
+            self.decoder.compile()
+        self.optimiser = torch.optim.Adam(
+            [p for module in self.modules.values() for p in module.parameters() if p.requires_grad],
+            self.config.lr, (self.config.beta1, self.config.beta2), fused=fabric.device.type in ("cpu", "cuda"),
+        )  # fmt: skip
+        self.optimisers = {"vae": self.optimiser}
+        self.data = SortOfClevr(separation=self.config.separation)
+        self._bank: Tensor | None = None
+        self._order: tuple[int, Tensor] | None = None
+
+    # ---- training
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """One update with one latent an image."""
+        self._set_rate(step)
+        self.decoder.train()
+        images = self._batch(step)  # (b, 3, 64, 64), b the share of this process
+        noise = share(self._normal(self.config.batch, "noise", step))
+        with self.fabric.autocast():
+            posterior = self.encoder(images)
+            logits = self.decoder(posterior.sample(noise))
+        recon, kl = self.likelihood(logits, images).mean(), kl_divergence(posterior).mean()
+        beta = beta_at(step, self.config)
+        norms = self._update(recon + beta * kl)
+        losses = {"loss/recon": recon, "loss/kl": kl, "loss/elbo": recon + kl, "beta": torch.tensor(beta)}
+        return {tag: value.detach().to(recon.device) for tag, value in losses.items()} | norms
+
+    def _update(self, loss: Tensor) -> dict[str, Tensor]:
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        for module in self.modules.values():
+            average_gradients(module)
+        self.optimiser.step()
+        average_buffers(self.decoder)
+        return {
+            f"grad/{name}": get_total_norm([p.grad for p in self.modules[name].parameters() if p.grad is not None])
+            for name in ("encoder", "decoder")
+        }
+
+    def _set_rate(self, step: int) -> None:
+        config = self.config
+        left = (config.steps - step) / max(config.decay * config.steps, 1)  # 1 at the start of the decay, 0 at the end
+        factor = 0.5 - 0.5 * math.cos(math.pi * min(left, 1.0)) if config.decay else 1.0
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.lr * factor
+
+    # ---- data
+
+    def _indices(self, step: int) -> Tensor:
+        """Images of a step: every epoch goes through all of them in an order of its own."""
+        count = self.config.images
+        places = torch.arange((step - 1) * self.config.batch, step * self.config.batch)
+        epochs = places.div(count, rounding_mode="floor")
+        parts = [self._epoch(epoch)[places[epochs == epoch] % count] for epoch in epochs.unique().tolist()]
+        return torch.cat(parts)
+
+    def _epoch(self, epoch: int) -> Tensor:
+        if self._order is None or self._order[0] != epoch:
+            generator = keyed_generator(self.config.seed, "order", epoch)
+            self._order = epoch, torch.randperm(self.config.images, generator=generator)
+        return self._order[1]
+
+    def _batch(self, step: int) -> Float[Tensor, "b 3 64 64"]:
+        indices = share(self._indices(step))
+        if self.fabric.device.type == "cpu":  # painting a batch is cheaper than keeping 600 MB of them
+            return self._tensor(self.data.render(indices.numpy()).images)
+        if self._bank is None:
+            everything = self.data.render(np.arange(self.config.images)).images
+            self._bank = torch.from_numpy(everything).to(self.fabric.device)
+        return self._bank[indices.to(self.fabric.device)].float() / 255
+
+    def _tensor(self, images: Pictures) -> Float[Tensor, "n 3 64 64"]:
+        return torch.from_numpy(images).to(self.fabric.device).float() / 255
+
+    def _normal(self, count: int, *key: str | int) -> Latents:
+        noise = torch.randn(count, self.config.latent, generator=keyed_generator(self.config.seed, *key))
+        return noise.to(self.fabric.device)
+
+    def _held_out(self, count: int) -> np.ndarray[Any, Any]:
+        """Indices that no training image has."""
+        return self.config.images + np.arange(count)
+
+    # ---- pictures
+
+    @torch.no_grad()
+    def encode(self, images: Pictures) -> Posterior:
+        """Posteriors of images, in float32."""
+        parts = [self.encoder(self._tensor(images[i : i + _CHUNK])) for i in range(0, len(images), _CHUNK)]
+        return Posterior(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    @torch.no_grad()
+    def generate(self, z: Latents) -> Pictures:
+        """The images that the likelihood expects of latents, uint8."""
+        self.decoder.eval()
+        parts = [self.likelihood.mean(self.decoder(part.to(self.fabric.device))) for part in z.split(_CHUNK)]
+        return (torch.cat(parts) * 255).round().to(torch.uint8).cpu().numpy()
+
+    def reconstruct(self, images: Pictures) -> Pictures:
+        """Images through their posterior means."""
+        return self.generate(self.encode(images).mean)
+
+    def preview(self) -> tuple[Picture, dict[str, float]]:
+        """Four rows of held-out images, each above its reconstruction, and four of samples from fixed latents.
+
+        The scores are of 256 held-out images and 256 samples.
+        """
+        shapes = self.data.render(self._held_out(256))
+        posterior = self.encode(shapes.images)
+        again, samples = self.generate(posterior.mean), self.generate(self._normal(256, "preview"))
+        rows = [shapes.images[:8], again[:8], shapes.images[8:16], again[8:16], samples[:32]]
+        return tile(np.concatenate(rows)[None], (8, 8))[0], {
+            "preview/position_error": position_error(again, shapes).mean,
+            "preview/elbo": self._bound(shapes.images, posterior)["test_elbo"],
+            "preview/valid": metrics.validity(samples).valid,
+            "preview/active_units": float(active_units(posterior.mean.cpu().numpy())),
+        }
+
+    def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
+        """Walks through the prior and, the latter half of them (rounded down), between held-out images.
+
+        See `sandbox.video.latent_path` and `sandbox.video.image_path`; the same latents and images in every arm.
+        """
+        kind, between = cast(PathKind, path), count // 2
+        config = self.config
+        z = latent_path("normal", config.latent, frames=frames, count=count - between, kind=kind, seed=seed)
+        if between:
+            z = torch.cat([z, self._image_walks(frames=frames, count=between, kind=kind, seed=seed)], 1)
+        return self._film(z)
+
+    def _image_walks(self, *, frames: int, count: int, kind: PathKind, seed: int) -> Float[Tensor, "t n latent"]:
+        stops = ANCHORS if kind == "loop" else 2
+        drawn = torch.randperm(HELD_OUT, generator=keyed_generator(seed, "images", kind))[: count * stops]
+        means = self.encode(self.data.render(self.config.images + drawn.numpy()).images).mean.cpu()
+        return image_path(means.view(count, stops, -1), frames=frames, kind=kind)
+
+    def _film(self, z: Float[Tensor, "t n latent"]) -> UInt8[np.ndarray, "t n 3 h w"]:
+        images = self.generate(z.flatten(0, 1))
+        return images.reshape(*z.shape[:2], *images.shape[1:])
+
+    def between(
+        self, ends: tuple[int | Image.Image, int | Image.Image], *, frames: int
+    ) -> UInt8[np.ndarray, "t 3 3 64 64"]:
+        """The straight line between the posterior means of two images; see `sandbox.training.Study.between`."""
+        pictures = np.stack([self._picture(end) for end in ends])
+        walk = self._film(image_path(self.encode(pictures).mean.cpu()[None], frames=frames, kind="pair"))
+        still = np.broadcast_to(pictures, (frames, *pictures.shape))  # (t, 2, 3, 64, 64)
+        return np.concatenate([still[:, :1], walk, still[:, 1:]], axis=1)
+
+    def _picture(self, image: int | Image.Image) -> UInt8[np.ndarray, "3 64 64"]:
+        if isinstance(image, int):
+            shown = self.data.render(np.array([image])).images
+        else:
+            size = (self.data.size, self.data.size)
+            shown = np.asarray(ImageOps.fit(image, size, Image.Resampling.LANCZOS)).transpose(2, 0, 1)[None]
+        picture: UInt8[np.ndarray, "3 64 64"] = shown[0]
+        return picture
+
+    # ---- scores
+
+    @torch.no_grad()
+    def _bound(self, images: Pictures, posterior: Posterior) -> dict[str, float]:
+        """The ELBO and its parts in nats per image: one latent an image, the same noise at every call."""
+        self.decoder.eval()
+        z = posterior.sample(self._normal(len(images), "elbo"))
+        recon = torch.cat([
+            self.likelihood(self.decoder(z[i : i + _CHUNK]), self._tensor(images[i : i + _CHUNK]))
+            for i in range(0, len(images), _CHUNK)
+        ]).mean()  # fmt: skip
+        kl = kl_divergence(posterior).mean()
+        return {"test_elbo": -float(recon + kl), "test_recon": float(recon), "test_kl": float(kl)}
+
+    def evaluate(self) -> dict[str, float]:
+        """ELBO, objects of reconstructions and samples, paths, readouts; see docs/metrics.md."""
+        held_out = self.data.render(self._held_out(HELD_OUT))
+        posterior = self.encode(held_out.images)
+        again, samples = self.generate(posterior.mean), self.generate(self._normal(metrics.LOCATED, "score"))
+        placed, valid = position_error(again, held_out), metrics.validity(samples)
+        scores = {
+            "position_error": placed.mean,
+            "missing": placed.missing,
+            "right_kind": placed.right_kind,
+            **self._bound(held_out.images, posterior),
+            **valid.scores(),
+            "reconstruction_valid": metrics.validity(again).valid,
+            **self._coherence(),
+            **self._readouts(posterior.mean.cpu().numpy(), held_out),
+            "active_units": active_units(posterior.mean.cpu().numpy()),
+        }
+        return {f"score/{name}": float(value) for name, value in scores.items()} | {
+            "real/valid": metrics.validity(held_out.images).valid,
+            "real/position_error": position_error(held_out.images, held_out).mean,
+        }
+
+    def _coherence(self) -> dict[str, float]:
+        """Of walks through the prior, as in the GAN study, and between held-out images."""
+        config = self.config
+        prior = latent_path("normal", config.latent, frames=60, count=64, kind="pair", seed=config.seed)
+        images = self._image_walks(frames=60, count=64, kind="pair", seed=config.seed)
+        found: dict[str, float] = {}
+        for prefix, z in (("", prior), ("image_", images)):
+            scored = metrics.coherence(self._film(z).swapaxes(0, 1)).scores()
+            found |= {f"{prefix}{name}": value for name, value in scored.items()}
+        return found
+
+    def _readouts(self, test_codes: Float[np.ndarray, "n latent"], test: Factors) -> dict[str, float]:
+        train = self.data.render(np.arange(min(FITTED, self.config.images)))
+        found = readouts(self.encode(train.images).mean.cpu().numpy(), train, test_codes, test)
+        return {f"readout_{name}": value for name, value in found.items()}
+
+    def costs(self) -> dict[str, Any]:
+        """Parameters and multiply-adds an image of each network."""
+        inputs = {"encoder": self._batch(1)[:2], "decoder": self._normal(2, "costs")}
+        networks = {name: self.modules[name] for name in inputs}
+        return {
+            "parameters": {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()},
+            "multiply_adds_per_image": {
+                name: multiply_adds(deepcopy(network), inputs[name]) for name, network in networks.items()
+            },
+        }
+
+
+STUDY = VaeStudy
