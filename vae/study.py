@@ -4,7 +4,6 @@ Liu et al. 2018 (arXiv 1807.03247), section 5, tell that a VAE showed what their
 [0, 1] here. Training runs in the run's precision; likelihood, KL and every score and picture are computed in float32.
 """
 
-import math
 from copy import deepcopy
 from typing import Any, cast
 
@@ -22,6 +21,7 @@ from sandbox.budget import multiply_adds
 from sandbox.config import Config
 from sandbox.data.shapes import Factors, SortOfClevr
 from sandbox.processes import average_buffers, average_gradients, share
+from sandbox.schedule import Epochs, cosine_decay
 from sandbox.training import Picture, Study
 from sandbox.video import ANCHORS, PathKind, image_path, latent_path, tile
 from vae.config import VaeConfig
@@ -65,7 +65,7 @@ class VaeStudy(Study):
         self.optimisers = {"vae": self.optimiser}
         self.data = SortOfClevr(separation=self.config.separation)
         self._bank: Tensor | None = None
-        self._order: tuple[int, Tensor] | None = None
+        self.epochs = Epochs(self.config.images, self.config.batch, self.config.seed)
 
     # ---- training
 
@@ -98,29 +98,13 @@ class VaeStudy(Study):
 
     def _set_rate(self, step: int) -> None:
         config = self.config
-        left = (config.steps - step) / max(config.decay * config.steps, 1)  # 1 at the start of the decay, 0 at the end
-        factor = 0.5 - 0.5 * math.cos(math.pi * min(left, 1.0)) if config.decay else 1.0
         for group in self.optimiser.param_groups:
-            group["lr"] = config.lr * factor
+            group["lr"] = config.lr * cosine_decay(step, config.steps, config.decay)
 
     # ---- data
 
-    def _indices(self, step: int) -> Tensor:
-        """Images of a step: every epoch goes through all of them in an order of its own."""
-        count = self.config.images
-        places = torch.arange((step - 1) * self.config.batch, step * self.config.batch)
-        epochs = places.div(count, rounding_mode="floor")
-        parts = [self._epoch(epoch)[places[epochs == epoch] % count] for epoch in epochs.unique().tolist()]
-        return torch.cat(parts)
-
-    def _epoch(self, epoch: int) -> Tensor:
-        if self._order is None or self._order[0] != epoch:
-            generator = keyed_generator(self.config.seed, "order", epoch)
-            self._order = epoch, torch.randperm(self.config.images, generator=generator)
-        return self._order[1]
-
     def _batch(self, step: int) -> Float[Tensor, "b 3 64 64"]:
-        indices = share(self._indices(step))
+        indices = share(self.epochs.indices(step))
         if self.fabric.device.type == "cpu":  # painting a batch is cheaper than keeping 600 MB of them
             return self._tensor(self.data.render(indices.numpy()).images)
         if self._bank is None:

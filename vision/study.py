@@ -15,11 +15,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from sandbox.blocks import keyed_generator, seed_parameters
+from sandbox.blocks import seed_parameters
 from sandbox.budget import multiply_adds
 from sandbox.config import Config
 from sandbox.data.shapes import NotSoClevr
 from sandbox.processes import average_buffers, average_gradients, is_first, share
+from sandbox.schedule import Epochs, cosine_decay
 from sandbox.training import Picture, Study
 from vision.config import VisionConfig
 from vision.networks import PaperCoordRenderer, make_network
@@ -80,7 +81,7 @@ class VisionStudy(Study):
         self.task = make_task(self.config, fabric.device)
         split = NotSoClevr().split(self.config.split)
         self.train, self.test = (torch.from_numpy(rows).to(fabric.device) for rows in split)
-        self._order: tuple[int, Tensor] | None = None
+        self.epochs = Epochs(len(self.train), self.config.batch, self.config.seed)
 
     def _groups(self) -> list[dict[str, Any]]:
         if not isinstance(self.network, PaperCoordRenderer):
@@ -123,24 +124,12 @@ class VisionStudy(Study):
 
     def _set_rate(self, step: int) -> None:
         config = self.config
-        left = (config.steps - step) / max(config.decay * config.steps, 1)  # 1 at the start of the decay, 0 at the end
-        factor = 0.5 - 0.5 * math.cos(math.pi * min(left, 1.0)) if config.decay else 1.0
         for group in self.optimiser.param_groups:
-            group["lr"] = config.lr * factor
+            group["lr"] = config.lr * cosine_decay(step, config.steps, config.decay)
 
     def _rows(self, step: int) -> Int64[Tensor, " b"]:
-        """Positions of a step: every epoch goes through all training positions in an order of its own."""
-        count = len(self.train)
-        places = torch.arange((step - 1) * self.config.batch, step * self.config.batch)
-        epochs = places.div(count, rounding_mode="floor")
-        parts = [self._epoch(epoch)[places[epochs == epoch] % count] for epoch in epochs.unique().tolist()]
-        return self.train[torch.cat(parts).to(self.train.device)]
-
-    def _epoch(self, epoch: int) -> Tensor:
-        if self._order is None or self._order[0] != epoch:
-            generator = keyed_generator(self.config.seed, "order", epoch)
-            self._order = epoch, torch.randperm(len(self.train), generator=generator)
-        return self._order[1]
+        """Positions of a step."""
+        return self.train[self.epochs.indices(step).to(self.train.device)]
 
     # ---- pictures and scores
 

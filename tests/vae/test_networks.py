@@ -84,6 +84,7 @@ def test_arms_with_zero_coordinate_weights_are_one_network(decoder: str) -> None
 
 @torch.no_grad()
 def test_without_padding_or_coordinates_a_broadcast_decoder_paints_one_flat_colour() -> None:
+    torch.manual_seed(0)
     z = _random(4, 5)
     convs = {"flat": WRAPPED, "padded": PLAIN, "coordinates": Convolutions(True, "first", padding_mode="circular")}
     spread = {}
@@ -91,7 +92,7 @@ def test_without_padding_or_coordinates_a_broadcast_decoder_paints_one_flat_colo
         painted = BroadcastDecoder(kind, 5, 8)(z)
         spread[name] = float(painted.std((2, 3)).max())
         assert painted.std(0).max() > 1e-3  # each latent its own
-    assert spread["flat"] < 1e-6
+    assert spread["flat"] < 1e-5
     assert min(spread["padded"], spread["coordinates"]) > 1e-3
 
 

@@ -115,18 +115,18 @@ def test_rates_fall_to_zero_over_the_last_share() -> None:
 
 def test_an_epoch_shows_every_image_once_and_arms_share_order_and_noise() -> None:
     study, other = make(images=50, batch=8, coord=False), make(images=50, batch=8, coord=True)
-    shown = torch.cat([study._indices(step) for step in range(1, 26)])  # 200 images: 4 epochs
+    shown = torch.cat([study.epochs.indices(step) for step in range(1, 26)])  # 200 images: 4 epochs
     epochs = shown.view(4, 50)
     assert all(torch.equal(epoch.sort().values, torch.arange(50)) for epoch in epochs)
     assert not torch.equal(epochs[0], epochs[1])
-    assert torch.equal(shown[:8], other._indices(1))
+    assert torch.equal(shown[:8], other.epochs.indices(1))
     assert torch.equal(study._normal(4, "noise", 1), other._normal(4, "noise", 1))
     assert not torch.equal(study._normal(4, "noise", 1), study._normal(4, "noise", 2))
 
 
 def test_a_batch_is_the_data_in_zero_to_one_and_binary() -> None:
     study = make()
-    images = SortOfClevr().render(study._indices(3).numpy()).images
+    images = SortOfClevr().render(study.epochs.indices(3).numpy()).images
     torch.testing.assert_close(study._batch(3), torch.from_numpy(images).float() / 255)
     assert study._batch(3).unique().tolist() == [0, 1]
 
@@ -183,7 +183,7 @@ def test_perfect_reconstructions_have_perfect_scores(remembering: VaeStudy) -> N
 
 def test_the_scores_look_at_images_that_training_never_shows() -> None:
     study = make(images=64)
-    trained = set(torch.cat([study._indices(step) for step in range(1, 40)]).tolist())
+    trained = set(torch.cat([study.epochs.indices(step) for step in range(1, 40)]).tolist())
     assert trained == set(range(64))
     assert trained.isdisjoint(study._held_out(1000).tolist())
 
