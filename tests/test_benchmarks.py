@@ -36,3 +36,14 @@ def test_the_coordinate_benchmark_writes_both_arms_on_both_splits(tmp_path: Path
     assert all(document[arm].keys() == {"uniform", "quadrant"} for arm in ("coord", "conv"))
     assert document["coord"]["quadrant"][0]["perfect"] is False
     assert "0 of 1 seeds reached 100 %; 0 within 20 s" in done.stdout
+
+
+def test_the_rooms_benchmark_writes_both_rates(tmp_path: Path) -> None:
+    script, output = SCRIPT.with_name("rooms.py"), tmp_path / "rooms.json"
+    command = [sys.executable, str(script), "--size", "16", "--rounds", "2", "--batch", "100", "--json", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(output.read_text())
+    assert [len(document[name]) for name in ("processor", "clock")] == [2, 2]
+    assert min(document["processor"]) > 0
+    assert "rooms/s" in done.stdout
