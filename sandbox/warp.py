@@ -1,8 +1,8 @@
 """Interpolation coherence of scenes without known objects: how much of the change along a path is movement.
 
-Liu et al. 2018 (arXiv 1807.03247, figure 13) show interpolations in which a CoordConv GAN's scenes move and a plain GAN's
-fade, and give no number. Here: the share of the change between two frames that a warp of the first explains. Definition
-ours; the flow is OpenCV's DIS (Kroeger et al. 2016, arXiv 1603.03590).
+Liu et al. 2018 (arXiv 1807.03247, figure 13) show interpolations in which a CoordConv GAN's scenes move and a plain
+GAN's fade, and give no number. Here: the share of the change between two frames that a warp of the first explains.
+Definition ours; the flow is OpenCV's DIS (Kroeger et al. 2016, arXiv 1603.03590).
 """
 
 from dataclasses import dataclass
@@ -48,8 +48,8 @@ def warp_coherence(paths: UInt8[np.ndarray, "*paths t 3 h w"], stride: int = STR
     For frames a and b, ``stride`` apart, dense flow is found from a to b and back. A point of b is *followed* where the
     way back from it and there again ends within 1/64 of the width of where it began, and where that lies in the frame.
     There the prediction is a, warped; elsewhere it is a as it stands: what cannot be followed explains nothing. With
-    E_0 = sum (b - a)^2 and E_w = sum (b - prediction)^2, both summed over all pixels, channels and pairs of the path, the
-    coherence is 1 - E_w / E_0, cut at 0. Pairs start at every ``stride // 2`` frames. A path whose root mean square
+    E_0 = sum (b - a)^2 and E_w = sum (b - prediction)^2, both summed over all pixels, channels and pairs of the path,
+    the coherence is 1 - E_w / E_0, cut at 0. Pairs start at every ``stride // 2`` frames. A path whose root mean square
     change between such frames is below 2 (of 255) is undefined.
 
     Why so: the frames are far apart, because between neighbours a fade is so slight that a little flow explains it; a
