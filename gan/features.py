@@ -122,7 +122,7 @@ def train(rooms: int = ROOMS, steps: int = STEPS) -> tuple[RoomFeatures, float]:
         loss.backward()
         optimiser.step()
         schedule.step()
-    return network, float(loss)
+    return network, loss.item()
 
 
 def main() -> None:
