@@ -17,6 +17,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -34,6 +35,7 @@ from sandbox.errors import UserError, nearest, warn
 from sandbox.files import fsync, hold, sha256, write_atomically, write_json
 
 PART = 2048  # records in a part
+WAIT = 86_400.0  # seconds for another process that makes the same cache
 NAMED = 100  # broken records that the manifest names; all are counted
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 GIGABYTES = {"bedroom": 43}  # of the archive, where we know it
@@ -319,7 +321,7 @@ def open_images(
         processes: that decode; None: as many as there are cores.
 
     Raises:
-        UserError: no data there, no room on the disk, a folder that cannot be written, another process at the cache.
+        UserError: no data there, no room on the disk, a folder that cannot be written, another process a day at it.
     """
     root = root.expanduser().absolute()
     source = find_source(root, category)
@@ -327,7 +329,13 @@ def open_images(
     ready = Cache(folder, source, size)
     if ready.manifest is None:
         _refuse_unwritable(folder)
-        with hold(folder, ".lock", f"{folder} is being made by another process: wait for it", patience=1.0):
+        with ExitStack() as stack:
+            busy = f"{folder} is being made by another process"
+            try:
+                stack.enter_context(hold(folder, ".lock", busy, patience=1.0))
+            except UserError:  # one of several runs of a comparison, say
+                warn(f"{busy}: waiting for it")
+                stack.enter_context(hold(folder, ".lock", busy, patience=WAIT))
             if ready.manifest is None:
                 ready.make(processes or os.cpu_count() or 1)
     return ready.images()
@@ -336,8 +344,7 @@ def open_images(
 def _refuse_unwritable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink()
+        (folder / ".probe").touch()
+        (folder / ".probe").unlink()
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror}): give --data-cache another folder") from None

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +204,8 @@ def test_too_little_disk_is_said_before_work_starts(tmp_path: Path, monkeypatch:
     assert "0.0 GB are free: make room, or give --data-cache" in refusal(tmp_path, "bedroom", 64, processes=1)
 
 
-def test_a_folder_that_cannot_be_written_and_one_in_use(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_and_one_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lsun, "WAIT", 0.5)
     write_lmdb(tmp_path / "bedroom_train_lmdb", [jpeg(0)])
     (tmp_path / "cache").write_text("in the way")
     assert "give --data-cache another folder" in refusal(tmp_path, "bedroom", 64)
@@ -216,7 +216,5 @@ def test_a_folder_that_cannot_be_written_and_one_in_use(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", holder, str(folder / ".lock")], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        started = time.monotonic()
         assert "is being made by another process" in refusal(tmp_path, "bedroom", 64, cache=tmp_path / "other")
-        assert time.monotonic() - started < 30
         process.kill()
