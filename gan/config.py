@@ -10,12 +10,20 @@ from sandbox.data.shapes import Separation
 Loss = Literal["nonsaturating", "relativistic", "hinge", "paper"]
 Stem = Literal["dense", "tiled"]
 Head = Literal["dense", "pooled"]
+Data = Literal["shapes", "rooms", "lsun"]
+Category = Literal[
+    "bedroom", "bridge", "church_outdoor", "classroom", "conference_room", "dining_room", "kitchen", "living_room",
+    "restaurant", "tower",
+]  # fmt: skip
 
 
 class GanConfig(Config):
     """A GAN run. Defaults are the paper's where it states them; the YAML files say where they leave it, and why."""
 
-    DATA: ClassVar[tuple[str, ...]] = ("batch", "g_steps", "latent", "latent_law", "images", "separation")
+    DATA: ClassVar[tuple[str, ...]] = (
+        "batch", "g_steps", "latent", "latent_law", "images", "separation", "data", "category", "size",
+    )  # fmt: skip
+    PLACES: ClassVar[tuple[str, ...]] = ("data_root", "data_cache")
 
     architecture: Literal["matched", "paper"] = Field(
         "matched", description="matched: one topology in both arms; paper: the two published networks"
@@ -24,8 +32,8 @@ class GanConfig(Config):
     coord_layers: CoordLayers = Field("all", description="which of their convolutions do (matched only)")
     with_r: bool = Field(False, description="the radius as a third coordinate")
     padding_mode: PaddingMode = Field("zeros", description="padding of every convolution (not of transposed ones)")
-    width: int = Field(16, ge=1, le=512, description="generator channels at 64x64 (matched only)")
-    d_width: int = Field(32, ge=1, le=512, description="discriminator channels at 32x32 (matched only)")
+    width: int = Field(16, ge=1, le=512, description="generator channels at the image's size (matched only)")
+    d_width: int = Field(32, ge=1, le=512, description="discriminator channels at half the size (matched only)")
     stem: Stem = Field(
         "dense", description="generator's start; tiled: one vector on all of 4x4, which has no place (matched only)"
     )
@@ -46,13 +54,28 @@ class GanConfig(Config):
     ema: float = Field(0.995, ge=0, lt=1, description="decay a step of the averaged generator, which makes the samples")
     images: int = Field(50_000, ge=32, le=10**7, description="training images; image i is always the same")
     separation: Separation = Field(
-        "clear", description="clear: objects never touch; paper: centres at least 20 px apart"
+        "clear", description="clear: objects never touch; paper: centres at least 20 px apart (shapes)"
     )
+    data: Data = Field("shapes", description="shapes: Sort-of-CLEVR; rooms: drawn bedrooms; lsun: photographs on disk")
+    size: int = Field(64, ge=16, le=512, description="pixels along an image's edge, a power of two (shapes: 64)")
+    data_root: str = Field(
+        "data/lsun", coerce_numbers_to_str=True,
+        description="folder of CATEGORY_train_lmdb, or of images (lsun)",
+    )  # fmt: skip
+    data_cache: str = Field(
+        "", coerce_numbers_to_str=True,
+        description="folder for the resized images; nothing: beside the data (lsun)",
+    )  # fmt: skip
+    category: Category = Field("bedroom", description="which of LSUN's scenes (lsun)")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.batch > self.images:
             raise ValueError(f"batch ({self.batch}) must not exceed images ({self.images})")
+        if self.size & (self.size - 1):
+            raise ValueError(f"size is {self.size}: allowed are 16, 32, 64, 128, 256, 512")
+        if self.size != 64 and (self.data == "shapes" or self.architecture == "paper"):
+            raise ValueError(f"size is {self.size}: data shapes and architecture paper know 64 alone")
         if self.architecture == "paper" and (self.stem, self.head) != ("dense", "dense"):
             raise ValueError("stem tiled and head pooled are for architecture matched, not paper")
         return self
@@ -73,9 +96,22 @@ class GanConfig(Config):
 
 
 CONFIG = GanConfig
-SCORES = (
+_SHAPES = (
     Score("score/valid", "higher", "valid images (share)", primary=True, curve="preview/valid"),
     Score("score/position_divergence", "lower", "position divergence (nats)"),
     Score("score/coherence", "higher", "coherence of paths (share)"),
     Score("score/located", "higher", "located images (share)"),
 )
+# No Inception network looks at these: docs/metrics.md says what each can and cannot tell.
+_SCENES = (
+    Score("score/room_kid", "lower", "own-feature distance (room_kid)", primary=True, curve="preview/room_kid"),
+    Score("score/warp_coherence", "higher", "coherence of paths by warp (share)"),
+    Score("score/brightness_distance", "lower", "distance of brightness (grey levels)"),
+    Score("score/contrast_distance", "lower", "distance of contrast (grey levels)"),
+    Score("score/edges_distance", "lower", "distance of edges (grey levels)"),
+)
+
+
+def scores(config: GanConfig) -> tuple[Score, ...]:
+    """The scores of a run's data: what objects are where, or distances of scenes."""
+    return _SHAPES if config.data == "shapes" else _SCENES

@@ -10,25 +10,28 @@ from sandbox.blocks import Convolutions, DownBlock
 
 
 class MatchedDiscriminator(nn.Module):
-    """Four stride-2 blocks and a dense layer, without normalisation. ``(b, 3, 64, 64) -> (b,)``.
+    """Stride-2 blocks down to 4x4 and a dense layer, without normalisation. ``(b, 3, s, s) -> (b,)``.
 
     Args:
         convs: plain or coordinate convolutions; the image meets the ``first`` one.
-        width: channels at 32x32; each smaller size has twice as many, at most ``8 * width``.
+        width: channels at half the image's size; each smaller size has twice as many, at most ``8 * width``.
         head: ``dense`` weighs every cell of the last 4x4 map by itself; ``pooled`` weighs their mean. With ``pooled``,
-            circular padding and no coordinates, images rolled by multiples of 16 pixels, the total stride, score alike.
+            circular padding and no coordinates, images rolled by multiples of a quarter of the size, the total
+            stride, score alike.
+        size: of the image, 4 times a power of two.
     """
 
-    def __init__(self, convs: Convolutions, width: int, head: Head = "dense") -> None:
+    def __init__(self, convs: Convolutions, width: int, head: Head = "dense", size: int = 64) -> None:
         super().__init__()
-        channels = [3, width, 2 * width, 4 * width, 8 * width]  # at 64, 32, 16, 8, 4 pixels
+        halvings = (size // 4).bit_length() - 1
+        channels = [3, *(width * min(2**i, 8) for i in range(halvings))]  # for 64: 3 w 2w 4w 8w at 64, 32, 16, 8, 4
         self.blocks = nn.Sequential(
             *(DownBlock(convs, a, b, 5 if i == 0 else 3, first=i == 0) for i, (a, b) in enumerate(pairwise(channels)))
         )
         self.pooled = head == "pooled"
         self.head = nn.Linear(channels[-1] * (1 if self.pooled else 16), 1)
 
-    def forward(self, images: Float[Tensor, "b 3 64 64"]) -> Float[Tensor, " b"]:
+    def forward(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, " b"]:
         """Scores of images in [-1, 1]."""
         x = self.blocks(images)  # (b, 8w, 4, 4)
         scores: Tensor = self.head(x.mean((2, 3)) if self.pooled else x.flatten(1))

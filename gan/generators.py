@@ -18,19 +18,21 @@ Images = Float[Tensor, "b 3 s s"]
 
 
 class MatchedGenerator(nn.Module):
-    """Dense layers to a 4x4 map, upsampling blocks to 64x64, tanh. ``(b, latent) -> (b, 3, 64, 64)`` in (-1, 1).
+    """Dense layers to a 4x4 map, upsampling blocks to the image, tanh. ``(b, latent) -> (b, 3, s, s)`` in (-1, 1).
 
     Args:
         convs: plain or coordinate convolutions; the first upsampling block holds the ``first`` one.
         latent: size of the latent vector.
-        width: channels at 64x64; each smaller size has twice as many, at most ``8 * width``.
+        width: channels at the image's size; each smaller size has twice as many, at most ``8 * width``.
         stem: ``dense`` gives every cell of the 4x4 map its own features; ``tiled`` gives all of them the same, so that
             only padding or coordinates can tell one place from another.
+        size: of the image, 4 times a power of two.
     """
 
-    def __init__(self, convs: Convolutions, latent: int, width: int, stem: Stem = "dense") -> None:
+    def __init__(self, convs: Convolutions, latent: int, width: int, stem: Stem = "dense", size: int = 64) -> None:
         super().__init__()
-        channels = [8 * width, 8 * width, 4 * width, 2 * width, width]  # at 4, 8, 16, 32, 64 pixels
+        scales = [2**i for i in range((size // 4).bit_length())]  # 1, 2, 4 ... size / 4
+        channels = [width * min(scale, 8) for scale in reversed(scales)]  # at 4, 8 ... pixels: for 64, 8w 8w 4w 2w w
         # Where one object goes depends on where the other is: two dense layers decide before anything has a place.
         hidden = 16 * width
         self.mapping = nn.Sequential(
@@ -53,7 +55,7 @@ class MatchedGenerator(nn.Module):
         """Images of the stem's maps ``(b, 8w, 4, 4)``: all of the network that works on pixels.
 
         With circular padding and without coordinates it is equivariant: maps rolled by one cell give images rolled by
-        16 pixels, the total stride.
+        a quarter of the size, the total stride.
         """
         x = nn.functional.leaky_relu(self.stem_norm(x), 0.2)
         return torch.tanh(self.to_rgb(self.blocks(x)))

@@ -1,4 +1,4 @@
-"""The GAN study: generator and discriminator with plain or coordinate convolutions, on two-object Sort-of-CLEVR.
+"""The GAN study: generator and discriminator with plain or coordinate convolutions, on shapes, rooms or LSUN.
 
 Liu et al. 2018 (arXiv 1807.03247), section 5. ``architecture: matched`` gives both arms the same topology;
 ``paper`` gives each the network that was published for it; the discriminator always sees what the generator shows.
@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from functools import lru_cache
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -20,24 +19,19 @@ from torch.nn.utils import get_total_norm
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.config import GanConfig
+from gan.data import PREVIEW, make_data
 from gan.discriminators import MatchedDiscriminator, PaperDiscriminator
 from gan.generators import MatchedGenerator, PaperCoordGenerator, PaperGenerator
 from gan.losses import discriminator_loss, generator_loss, gradient_penalty, penalised
-from sandbox import metrics
 from sandbox.blocks import Convolutions, keyed_generator, seed_parameters
 from sandbox.budget import multiply_adds
 from sandbox.config import Config, CoordLayers
-from sandbox.data.shapes import Separation, SortOfClevr
 from sandbox.processes import average_buffers, average_gradients, share
 from sandbox.training import Picture, Study
 from sandbox.video import draw_latents, latent_path, tile
 
+_BANK = 4 * 2**30  # bytes of images that an accelerator may hold; more are read from memory or disk
 _CHUNK = 125  # images generated at a time outside training: bounds the memory, and fills the cores
-
-
-@lru_cache(maxsize=1)
-def _centres(separation: Separation, images: int) -> np.ndarray[Any, Any]:
-    return SortOfClevr(separation=separation).factors(np.arange(images)).centres
 
 
 @contextmanager
@@ -64,8 +58,8 @@ def make_networks(config: GanConfig) -> tuple[nn.Module, nn.Module]:
         generator = (PaperCoordGenerator if g_convs.coord else PaperGenerator)(g_convs, config.latent)
         discriminator = PaperDiscriminator(d_convs)
     else:
-        generator = MatchedGenerator(g_convs, config.latent, config.width, config.stem)
-        discriminator = MatchedDiscriminator(d_convs, config.d_width, config.head)
+        generator = MatchedGenerator(g_convs, config.latent, config.width, config.stem, config.size)
+        discriminator = MatchedDiscriminator(d_convs, config.d_width, config.head, config.size)
     for name, network in (("generator", generator), ("discriminator", discriminator)):
         seed_parameters(network, config.seed, name)
     if config.loss == "hinge":
@@ -104,7 +98,7 @@ class GanStudy(Study):
             "generator": torch.optim.Adam(generator.parameters(), self.config.lr_g, betas, fused=fused),
             "discriminator": torch.optim.Adam(discriminator.parameters(), self.config.lr_d, betas, fused=fused),
         }
-        self.data = SortOfClevr(separation=self.config.separation)
+        self.data = make_data(self.config)
         self._bank: Tensor | None = None
         self._order: tuple[int, Tensor] | None = None
 
@@ -113,7 +107,7 @@ class GanStudy(Study):
     def step(self, step: int) -> dict[str, Tensor]:
         """One update of the discriminator, ``g_steps`` of the generator, one of the average."""
         self._set_rates(step)
-        real = self._batch(step)  # (b, 3, 64, 64), b the share of this process
+        real = self._batch(step)  # (b, 3, s, s), b the share of this process
         latents = self._latents(self.config.batch * self.config.g_steps, "train", step).split(self.config.batch)
         fake = self._run(self.generator, share(latents[0]))
         losses = self._discriminator_step(step, real, fake.detach())
@@ -202,15 +196,14 @@ class GanStudy(Study):
             self._order = epoch, torch.randperm(self.config.images, generator=generator)
         return self._order[1]
 
-    def _batch(self, step: int) -> Float[Tensor, "b 3 64 64"]:
-        indices = share(self._indices(step))
-        if self.fabric.device.type == "cpu":  # painting a batch is cheaper than keeping 600 MB of them
-            images = torch.from_numpy(self.data.render(indices.numpy()).images)
+    def _batch(self, step: int) -> Float[Tensor, "b 3 s s"]:
+        indices, device = share(self._indices(step)), self.fabric.device
+        if device.type == "cpu" or self.config.images * 3 * self.config.size**2 > _BANK:
+            images = torch.from_numpy(self.data.images(indices.numpy())).to(device)
         else:
             if self._bank is None:
-                everything = self.data.render(np.arange(self.config.images)).images
-                self._bank = torch.from_numpy(everything).to(self.fabric.device)
-            images = self._bank[indices.to(self.fabric.device)]
+                self._bank = torch.from_numpy(self.data.images(np.arange(self.config.images))).to(device)
+            images = self._bank[indices.to(device)]
         return images.float() / 127.5 - 1
 
     def _latents(self, count: int, *key: str | int) -> Float[Tensor, "count latent"]:
@@ -221,16 +214,16 @@ class GanStudy(Study):
     # ---- pictures and scores
 
     @torch.no_grad()
-    def generate(self, z: Float[Tensor, "n latent"]) -> UInt8[np.ndarray, "n 3 64 64"]:
+    def generate(self, z: Float[Tensor, "n latent"]) -> UInt8[np.ndarray, "n 3 s s"]:
         """Images of latents by the averaged generator, uint8."""
         self.modules["ema"].eval()
         images = torch.cat([self._run(self.ema, part.to(self.fabric.device)) for part in z.split(_CHUNK)])
         return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
     def preview(self) -> tuple[Picture, dict[str, float]]:
-        """An 8x8 grid of fixed latents, and the share of valid ones among 256."""
-        images = self.generate(self._latents(256, "preview"))
-        return tile(images[None, :64], (8, 8))[0], {"preview/valid": metrics.validity(images).valid}
+        """An 8x8 grid of fixed latents, and the score of the learning curve from 256."""
+        images = self.generate(self._latents(PREVIEW, "preview"))
+        return tile(images[None, :64], (8, 8))[0], self.data.preview(images)
 
     def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
         """Walks through latent space; see `sandbox.video.latent_path`."""
@@ -241,24 +234,9 @@ class GanStudy(Study):
         return images.reshape(frames, count, *images.shape[1:])
 
     def evaluate(self) -> dict[str, float]:
-        """Validity, position divergence and coherence, and what real data score; see docs/metrics.md."""
-        config = self.config
-        centres = _centres(config.separation, config.images)
-        held_out = np.arange(config.images, config.images + 4 * metrics.LOCATED)
-        real = self.data.render(held_out).images
-        samples = self.generate(self._latents(metrics.LOCATED, "score", 0))
-        divergence = metrics.position_divergence(
-            lambda batch: samples if batch == 0 else self.generate(self._latents(metrics.LOCATED, "score", batch)),
-            centres,
-        )
-        paths = self.film(frames=60, count=64, path="pair", seed=config.seed).swapaxes(0, 1)
-        scores = {f"score/{k}": v for scored in (metrics.validity(samples), divergence, metrics.coherence(paths))
-                  for k, v in scored.scores().items()}  # fmt: skip
-        floor = metrics.position_divergence(lambda batch: real[batch * 1000 : (batch + 1) * 1000], centres)
-        return scores | {
-            "real/valid": metrics.validity(real[: metrics.LOCATED]).valid,
-            "real/position_divergence": floor.mean,
-        }
+        """The scores of the data, and what real data score; see docs/metrics.md."""
+        paths = self.film(frames=60, count=64, path="pair", seed=self.config.seed).swapaxes(0, 1)
+        return self.data.scores(lambda count, batch: self.generate(self._latents(count, "score", batch)), paths)
 
     def costs(self) -> dict[str, Any]:
         """Parameters and multiply-adds an image of each network."""

@@ -226,7 +226,7 @@ def check_places(rows: Sequence[Row], plan: Plan) -> None:
             raise UserError(f"{row.folder} holds another run than its name says: {'; '.join(changed)}")
         other = first.setdefault((cell.task, cell.arm), row)
         assert other.run is not None
-        ours, theirs = (one.config.model_dump(exclude={"seed"}) for one in (other.run, run))
+        ours, theirs = (one.config.model_dump(exclude={"seed", *run.config.PLACES}) for one in (other.run, run))
         if changed := differences(ours, theirs):
             found = f"{'; '.join(changed)} from {other.folder} to {row.folder}"
             raise UserError(f"runs of one arm must not differ but in the seed: {found}")

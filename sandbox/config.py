@@ -60,6 +60,7 @@ class Config(BaseModel):
 
     Attributes:
         config_field: the field whose flag also chooses the study's YAML file of that name, where --config does not.
+        PLACES: fields that say where data lie on this machine, and are no part of a run's identity.
         COUNTED: what the x-axis of the curves counts, ``steps`` times ``batch`` of them in a run.
         task_field: what the door calls the flag that names a task of a file with ``tasks:``; a field of that name then
             follows from the task.
@@ -67,6 +68,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     DATA: ClassVar[tuple[str, ...]] = ("batch",)  # the fields that decide what a step sees, beside the seed
+    PLACES: ClassVar[tuple[str, ...]] = ()
     COUNTED: ClassVar[str] = "images seen"
     config_field: ClassVar[str | None] = None
     task_field: ClassVar[str] = "task"
@@ -205,6 +207,8 @@ def allowed(field: FieldInfo) -> str:
     """What a field can be, in words: ``whole numbers from 1 to 10``, ``numbers above 0, up to 1``, ``a, b``."""
     if names := choices(field):
         return ", ".join(names)
+    if field.annotation is str:
+        return "text"
     bounds = {name: getattr(item, name) for item in field.metadata for name in ("gt", "ge", "lt", "le")
               if hasattr(item, name)}  # fmt: skip
     if field.annotation is int and "lt" in bounds:

@@ -112,9 +112,11 @@ class Run:
         if state != "new" and overwrite:
             self._clear()
             state = "new"
-        if state != "new":
-            self.refuse_another(read_run(self.folder))
-        else:  # config.yaml first: a kill from here on leaves a run that the same command continues
+        found = None if state == "new" else read_run(self.folder)
+        if found is not None:
+            self.refuse_another(found)
+        if found is None or found.identity() != self.identity():  # the data may lie elsewhere now
+            # config.yaml first: a kill from here on leaves a run that the same command continues
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.folder / "config.yaml", yaml.safe_dump(self.identity(), sort_keys=False))
         self.samples.mkdir(exist_ok=True)
@@ -163,7 +165,9 @@ class Run:
     def refuse_another(self, found: "Run") -> None:
         """Raises `UserError`, with the differences, where ``found`` is not this very run."""
         ours, theirs = self.identity(), found.identity()
-        changed = differences(theirs.pop("config"), ours.pop("config")) + differences(theirs, ours)
+        settings = [{name: value for name, value in one.pop("config").items() if name not in self.config.PLACES}
+                    for one in (theirs, ours)]  # fmt: skip
+        changed = differences(*settings) + differences(theirs, ours)
         if changed:
             raise UserError(
                 f"{self.folder} holds a run of another configuration ({'; '.join(changed)}): "

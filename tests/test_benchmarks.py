@@ -40,3 +40,14 @@ def test_the_coordinate_benchmark_writes_both_arms_on_both_splits(tmp_path: Path
     for plain, found in zip(("conv", "matched"), document["pairs"]["uniform"], strict=True):
         seconds, accuracy = found["curves"][plain][-1]
         assert (seconds, accuracy) == (found[plain], found["accuracy"])
+
+
+def test_the_rooms_benchmark_writes_both_rates(tmp_path: Path) -> None:
+    script, output = SCRIPT.with_name("rooms.py"), tmp_path / "rooms.json"
+    command = [sys.executable, str(script), "--size", "16", "--rounds", "2", "--batch", "100", "--json", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(output.read_text())
+    assert [len(document[name]) for name in ("processor", "clock")] == [2, 2]
+    assert min(document["processor"]) > 0
+    assert "rooms/s" in done.stdout

@@ -8,8 +8,7 @@ Three data sets with their factors (centres, kinds, colours), rendered with nump
 
     images = SortOfClevr(seed=0).render(np.arange(64)).images  # (64, 3, 64, 64) uint8
 
-Randomness is a counter-based hash (the splitmix64 finaliser, Steele, Lea and Flood 2014) of seed, index, attempt and
-field, so a row never depends on the other rows of its batch.
+Randomness is a counter-based hash (`sandbox.data.hashing`), so a row never depends on the other rows of its batch.
 """
 
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ from math import isqrt
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Bool, Int8, Int64, UInt8, UInt64
+from jaxtyping import Bool, Int8, Int64, UInt8
+
+from sandbox.data.hashing import below, check_indices, check_seed, random_bits
 
 Separation = Literal["clear", "paper"]
 SQUARE, DISC = 0, 1
@@ -102,42 +103,6 @@ def _reach(radius: int, extent: int) -> Int64[np.ndarray, "2 2 extent"]:
     return reach
 
 
-# ---- randomness -----------------------------------------------------------------------------------------------------
-
-
-def _mix(words: UInt64[np.ndarray, "*s"]) -> UInt64[np.ndarray, "*s"]:
-    """The splitmix64 finaliser after one golden-ratio step; arithmetic is modulo 2^64."""
-    words = words + np.uint64(0x9E3779B97F4A7C15)
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: UInt64[np.ndarray, "*s"] = words ^ (words >> np.uint64(31))
-    return mixed
-
-
-def _hash(seed: int, indices: Int64[np.ndarray, " n"], attempt: int, fields: int) -> UInt64[np.ndarray, "n fields"]:
-    """64 random bits for each index and field; chained, so that swapping two of the arguments gives other bits."""
-    key = _mix(_mix(np.full(1, seed, dtype=np.uint64)) ^ indices.astype(np.uint64))
-    key = _mix(key ^ np.uint64(attempt))
-    return _mix(key[:, None] ^ np.arange(fields, dtype=np.uint64))
-
-
-def _below(bits: UInt64[np.ndarray, "*s"], span: int) -> Int64[np.ndarray, "*s"]:
-    """Integers uniform in 0 .. span - 1 from the upper 32 bits (unequal by less than span / 2^32)."""
-    return (((bits >> np.uint64(32)) * np.uint64(span)) >> np.uint64(32)).astype(np.int64)
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"seed is {seed}; allowed are 0 to 2^64 - 1")
-
-
-def _check_indices(indices: Int64[np.ndarray, " n"], below: int | None = None) -> None:
-    outside = indices[(indices < 0) | (indices >= (below if below is not None else np.iinfo(np.int64).max))]
-    if outside.size:
-        allowed = "0 and above" if below is None else f"0 to {below - 1}"
-        raise ValueError(f"index {outside[0]} is not in the data; allowed are {allowed}")
-
-
 # ---- painting -------------------------------------------------------------------------------------------------------
 
 
@@ -186,7 +151,7 @@ class _Scenes:
     paper_distance: ClassVar[int]
 
     def __post_init__(self) -> None:
-        _check_seed(self.seed)
+        check_seed(self.seed)
         if self.separation not in get_args(Separation):
             raise ValueError(f"separation is {self.separation!r}; allowed are {', '.join(get_args(Separation))}")
 
@@ -208,9 +173,9 @@ class _Scenes:
         Raises:
             ValueError: an index is negative.
         """
-        _check_indices(indices)
+        check_indices(indices)
         n, objects = len(indices), len(self.palette)
-        kinds = _below(_hash(self.seed, indices, 0, objects), len(KINDS))
+        kinds = below(random_bits(self.seed, indices, 0, objects), len(KINDS))
         colours = np.broadcast_to(np.arange(objects), (n, objects)).copy()
         return Factors(self._centres(indices, kinds), kinds, colours)
 
@@ -221,8 +186,8 @@ class _Scenes:
         pending, attempt = np.arange(len(indices)), 0
         while pending.size:
             attempt += 1  # attempt 0 drew the kinds
-            bits = _hash(self.seed, indices[pending], attempt, 2 * kinds.shape[1])
-            drawn = self.radius + _below(bits, self.size - 2 * self.radius)
+            bits = random_bits(self.seed, indices[pending], attempt, 2 * kinds.shape[1])
+            drawn = self.radius + below(bits, self.size - 2 * self.radius)
             centres[pending] = drawn.reshape(len(pending), -1, 2)
             pending = pending[~self._separated(centres[pending], kinds[pending])]
         return centres
@@ -309,7 +274,7 @@ class NotSoClevr:
         Raises:
             ValueError: an index is not in 0..3135.
         """
-        _check_indices(indices, self.count)
+        check_indices(indices, self.count)
         centres = self.radius + np.stack(np.divmod(indices, self.positions), axis=-1)[:, None, :]
         nothing = np.zeros((len(indices), 1), dtype=np.int64)
         return Factors(centres, nothing, nothing.copy())
@@ -333,12 +298,12 @@ class NotSoClevr:
         Raises:
             ValueError: the name is neither of those, or the seed is not in 0 to 2^64 - 1.
         """
-        _check_seed(seed)
+        check_seed(seed)
         everything = np.arange(self.count)
         if name == "quadrant":
             tested = (self.factors(everything).centres[:, 0] >= 33).all(axis=1)
         elif name == "uniform":
-            order = np.argsort(_hash(seed, everything, 0, 1)[:, 0], kind="stable")
+            order = np.argsort(random_bits(seed, everything, 0, 1)[:, 0], kind="stable")
             tested = np.isin(everything, order[: self.count // 5])
         else:
             raise ValueError(f"split is {name!r}; allowed are uniform, quadrant")

@@ -13,7 +13,7 @@ from shop import Workshop, files, outcome
 from toy.study import ToyConfig
 
 import sandbox
-from sandbox.config import validated
+from sandbox.config import study_config, validated
 from sandbox.errors import UserError
 from sandbox.run import Run, read_run, run_folder
 
@@ -61,6 +61,17 @@ def test_a_run_reads_back_as_what_it_was(tmp_path_factory: pytest.TempPathFactor
             assert run.open() == run.state() == "interrupted"
         with pytest.raises(UserError, match=r"log_every: 20 -> 21"):
             a_run(run.folder, **fields, log_every=21).open()
+
+
+def test_where_the_data_lie_is_no_part_of_the_identity(
+    toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_config("toy"), "PLACES", ("law",))
+    assert a_run(tmp_path / "seed", law="here").open() == "new"
+    assert a_run(tmp_path / "seed", law="there").open() == "interrupted"
+    assert read_run(tmp_path / "seed").config.model_dump()["law"] == "there"  # for whoever loads it next
+    with pytest.raises(UserError, match=r"configuration \(rate: 0.05 -> 0.5\)"):
+        a_run(tmp_path / "seed", law="elsewhere", rate=0.5).open()
 
 
 def test_the_folder_is_named_by_study_experiment_arm_and_seed(tmp_path: Path) -> None:
