@@ -80,6 +80,15 @@ class GanConfig(Config):
             raise ValueError("stem tiled and head pooled are for architecture matched, not paper")
         return self
 
+    @property
+    def data_note(self) -> str:
+        """Which scenes: nobody must take drawn rooms for LSUN."""
+        notes = {
+            "rooms": "Data: drawn rooms, a stand-in for LSUN.",
+            "lsun": f"Data: LSUN photographs, {self.category}.",
+        }
+        return notes.get(self.data, "")
+
     def differs_by_coordinates_alone(self, other: Config) -> bool:
         """Whether only coordinates differ; the published networks differ in far more."""
         fields = {name: getattr(other, name) for name in ("coord", "coord_in", "coord_layers", "with_r")}

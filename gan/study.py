@@ -4,7 +4,6 @@ Liu et al. 2018 (arXiv 1807.03247), section 5. ``architecture: matched`` gives b
 ``paper`` gives each the network that was published for it; the discriminator always sees what the generator shows.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -27,6 +26,7 @@ from sandbox.blocks import Convolutions, keyed_generator, seed_parameters
 from sandbox.budget import multiply_adds
 from sandbox.config import Config, CoordLayers
 from sandbox.processes import average_buffers, average_gradients, share
+from sandbox.schedule import Epochs, cosine_decay
 from sandbox.training import Picture, Study
 from sandbox.video import draw_latents, latent_path, tile
 
@@ -100,7 +100,7 @@ class GanStudy(Study):
         }
         self.data = make_data(self.config)
         self._bank: Tensor | None = None
-        self._order: tuple[int, Tensor] | None = None
+        self.epochs = Epochs(self.config.images, self.config.batch, self.config.seed)
 
     # ---- training
 
@@ -171,33 +171,15 @@ class GanStudy(Study):
             averaged.copy_(current)
 
     def _set_rates(self, step: int) -> None:
-        config = self.config
-        left = (config.steps - step) / max(config.decay * config.steps, 1)  # 1 at the start of the decay, 0 at the end
-        factor = 0.5 - 0.5 * math.cos(math.pi * min(left, 1.0)) if config.decay else 1.0
-        for name, rate in (("generator", config.lr_g), ("discriminator", config.lr_d)):
+        factor = cosine_decay(step, self.config.steps, self.config.decay)
+        for name, rate in (("generator", self.config.lr_g), ("discriminator", self.config.lr_d)):
             for group in self.optimisers[name].param_groups:
                 group["lr"] = rate * factor
 
     # ---- data
 
-    def _indices(self, step: int) -> Tensor:
-        """Images of a step: every epoch goes through all of them in an order of its own."""
-        count = self.config.images
-        positions = torch.arange((step - 1) * self.config.batch, step * self.config.batch)
-        parts = []
-        for epoch in positions.div(count, rounding_mode="floor").unique().tolist():
-            inside = positions[(positions >= epoch * count) & (positions < (epoch + 1) * count)]
-            parts.append(self._epoch(epoch)[inside % count])
-        return torch.cat(parts)
-
-    def _epoch(self, epoch: int) -> Tensor:
-        if self._order is None or self._order[0] != epoch:
-            generator = keyed_generator(self.config.seed, "order", epoch)
-            self._order = epoch, torch.randperm(self.config.images, generator=generator)
-        return self._order[1]
-
     def _batch(self, step: int) -> Float[Tensor, "b 3 s s"]:
-        indices, device = share(self._indices(step)), self.fabric.device
+        indices, device = share(self.epochs.indices(step)), self.fabric.device
         if device.type == "cpu" or self.config.images * 3 * self.config.size**2 > _BANK:
             images = torch.from_numpy(self.data.images(indices.numpy())).to(device)
         else:

@@ -101,6 +101,11 @@ class Config(BaseModel):
         """Where the x-axis of the curves ends."""
         return float(self.steps * self.batch)
 
+    @property
+    def data_note(self) -> str:
+        """What the pictures of a report must say about the data; empty where the study's name says it."""
+        return ""
+
     def sees_the_same(self, other: "Config") -> bool:
         """Whether two arms at one seed see the same data in the same order, and the same latents if there are any."""
         return all(getattr(self, name) == getattr(other, name) for name in self.DATA)

@@ -218,7 +218,7 @@ def _film_view(name: str, film: plots.Film, files: Mapping[str, bytes | str | No
     return {
         "gif": embedded("image/gif", files[f"{name}.gif"]),
         "still": embedded("image/png", plots.png(film.frames[0 if name.startswith("interpolation") else -1])),
-        "caption": f"{_SHOWN[name.partition('-')[0]]} {seed}.",
+        "caption": f"{_SHOWN[name.partition('-')[0]]} {seed}. {_data_note(film.rows[0])}".rstrip(),
         "link": f"{name}.gif",
     }
 
@@ -253,7 +253,12 @@ def _sample(c: Comparison, row: Row, path: Path) -> dict[str, str]:
     step = path.stem.removeprefix("step-").lstrip("0") or "0"
     link = Path(os.path.relpath(path, c.folder)).as_posix()
     picture = embedded("image/png", path.read_bytes()) or ""
-    return {"caption": f"{row.cell}: samples after step {step}", "picture": picture, "link": link}
+    caption = f"{row.cell}: samples after step {step}. {_data_note(row)}".rstrip(". ")
+    return {"caption": caption, "picture": picture, "link": link}
+
+
+def _data_note(row: Row) -> str:
+    return row.run.config.data_note if row.run else ""
 
 
 def _reading(c: Comparison) -> list[tuple[str, str]]:

@@ -14,9 +14,9 @@ from gan.config import GanConfig, scores
 from gan.data import Scenes, distances, make_data, statistics
 from gan.features import RoomFeatures, _network, kernel_distance, room_features, room_kid, train
 from gan.study import GanStudy, make_networks
-from sandbox.config import find_config, load_experiment
 from sandbox.data.rooms import Rooms
 from sandbox.errors import UserError
+from sandbox.experiments import find_config, load_experiment
 from sandbox.training import make_fabric
 
 
@@ -192,3 +192,8 @@ def test_lsun_that_is_not_there_is_one_line(workshop: Any, tmp_path: Path) -> No
     assert command.wait() == 2
     assert "bedroom_train_lmdb.zip" in command.stderr
     assert command.stderr.count("\n") == 1
+
+
+def test_captions_tell_drawn_rooms_from_photographs() -> None:
+    notes = [GanConfig(data=data).data_note for data in ("shapes", "rooms", "lsun")]
+    assert notes == ["", "Data: drawn rooms, a stand-in for LSUN.", "Data: LSUN photographs, bedroom."]

@@ -65,18 +65,18 @@ def test_a_step_depends_on_the_seed_and_its_number_alone() -> None:
 
 def test_an_epoch_shows_every_image_once_and_arms_share_the_order() -> None:
     study, other = make(images=50, batch=8, coord=False), make(images=50, batch=8, coord=True)
-    shown = torch.cat([study._indices(step) for step in range(1, 26)])  # 200 images: 4 epochs
+    shown = torch.cat([study.epochs.indices(step) for step in range(1, 26)])  # 200 images: 4 epochs
     epochs = shown.view(4, 50)
     assert all(torch.equal(epoch.sort().values, torch.arange(50)) for epoch in epochs)
     assert not torch.equal(epochs[0], epochs[1])
-    assert torch.equal(shown[:8], other._indices(1))
+    assert torch.equal(shown[:8], other.epochs.indices(1))
     assert torch.equal(study._latents(4, "train", 1), other._latents(4, "train", 1))
     assert not torch.equal(study._latents(4, "train", 1), study._latents(4, "train", 2))
 
 
 def test_a_batch_is_the_data_in_minus_one_to_one() -> None:
     study = make()
-    images = SortOfClevr(separation="clear").render(study._indices(3).numpy()).images
+    images = SortOfClevr(separation="clear").render(study.epochs.indices(3).numpy()).images
     torch.testing.assert_close(study._batch(3), torch.from_numpy(images).float() / 127.5 - 1)
 
 

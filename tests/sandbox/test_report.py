@@ -254,6 +254,15 @@ def test_the_x_axis_says_what_the_study_counts(tmp_path: Path, monkeypatch: pyte
         assert figure.axes[0].get_xlabel() == counted
 
 
+def test_pictures_say_what_stands_in_for_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = made(tmp_path, {"conv": CONV[:1], "coord": COORD[:1]}, film=True)
+    monkeypatch.setattr(study_config("toy"), "data_note", "Data: made up.")
+    page, _ = report(comparison)
+    assert page.text.count("Data: made up") == 3  # two samples, one film
+    monkeypatch.undo()
+    assert "samples after step 4." not in report(comparison)[0].text
+
+
 def test_every_task_has_its_samples_and_its_films(tmp_path: Path) -> None:
     comparison = made(tmp_path, {"conv": CONV[:1], "coord": COORD[:1]}, tasks=("near", "far"), film=True)
     page, _ = report(comparison)
