@@ -43,7 +43,8 @@ class CoordCNN(BaseFeaturesExtractor):
         pooling: ``flatten`` as published, or a global ``mean`` or ``max`` over places.
         width: channels of the first layer; the others have twice as many.
         kernels: kernel size and stride of each convolution, at most three.
-        bf16: the network runs in bfloat16 (autocast) and in channels_last; what it returns is float32.
+        bf16: the network runs in bfloat16 (autocast) and in channels_last, for which its weights may be laid out too
+            once the policy stands; what it returns is float32.
 
     Raises:
         ValueError: the observations are no pictures, or smaller than the kernels.
@@ -77,8 +78,6 @@ class CoordCNN(BaseFeaturesExtractor):
         self.cnn = nn.Sequential(*layers, *_pooled(pooling))
         self.linear = nn.Sequential(nn.Linear(self._flat(observation_space), features_dim), nn.ReLU())
         self.bf16 = bf16
-        if bf16:
-            self.to(memory_format=torch.channels_last)
 
     def _flat(self, space: spaces.Box) -> int:
         try:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ from sandbox.errors import Interrupted, RunError, UserError, nearest
 from sandbox.files import write_atomically
 from sandbox.run import Run, save_result
 from sandbox.tracking import Tracker
-from sandbox.video import encode_gif, frame_size, tile
+from sandbox.video import encode_gif, encode_mp4, frame_size, tile
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Picture = UInt8[np.ndarray, "h w 3"]
@@ -53,7 +53,14 @@ class Study(ABC):
         fabric: device, precision, processes.
         modules: what a checkpoint holds, by name.
         optimisers: by name.
+        film_frames, film_grid, film_fps, film_mp4: the film that ends a run: its length, rows and columns of pictures,
+            frames a second, and whether it is kept as an MP4 beside the GIF.
     """
+
+    film_frames: ClassVar[int] = 120
+    film_grid: ClassVar[tuple[int, int]] = (4, 4)
+    film_fps: ClassVar[int] = 30
+    film_mp4: ClassVar[bool] = False
 
     config: Config
     fabric: Fabric
@@ -320,8 +327,9 @@ def _checkpoint(run: Run) -> Checkpoint | None:
 def _finish(run: Run, study: Study, counters: Mapping[str, Any]) -> dict[str, Any]:
     config, images = run.config, run.config.steps * run.config.batch
     scores = study.evaluate()
-    film = tile(study.film(frames=120, count=16, path="loop", seed=0), (4, 4))
-    gif = encode_gif(film, fps=30)
+    frames = study.film(frames=study.film_frames, count=math.prod(study.film_grid), path="loop", seed=0)
+    film = tile(frames, study.film_grid)
+    gif, mp4 = encode_gif(film, study.film_fps), encode_mp4(film, study.film_fps) if study.film_mp4 else None
     costs = {
         "steps": config.steps,
         "images": images,
@@ -339,6 +347,8 @@ def _finish(run: Run, study: Study, counters: Mapping[str, Any]) -> dict[str, An
         tracker.scalars(scores, images)
         tracker.mark()  # on the disk before the result that says so
     write_atomically(run.samples / "interpolation.gif", gif)
+    if mp4 is not None:
+        write_atomically(run.samples / "interpolation.mp4", mp4)
     save_result(run, scores, costs)
     return run.result()
 

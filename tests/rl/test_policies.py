@@ -78,6 +78,7 @@ def test_bf16_stays_near_float32_and_hands_on_float32() -> None:
     x = torch.rand(2, 4, 84, 84)
     assert half(x).dtype == torch.float32
     assert (half(x) - full(x)).abs().max() < 0.03 * full(x).abs().max()
+    agent(True, bf16=True).learn(5)
 
 
 # ---- actor and critic
