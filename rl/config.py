@@ -23,7 +23,9 @@ class RlConfig(Config):
     """
 
     task_field: ClassVar[str] = "env"
-    DATA: ClassVar[tuple[str, ...]] = ("batch", "envs", "env", "sticky", "restart", "life_loss", "clip_rewards")
+    DATA: ClassVar[tuple[str, ...]] = (
+        "batch", "envs", "env", "frameskip", "sticky", "noop_max", "life_loss", "clip_rewards", "restart", "max_frames",
+    )  # fmt: skip
 
     env: str = Field("MsPacman", description="a game of ale-py by any of its names: MsPacman, ms_pacman")
     steps: int = Field(125_000, ge=1, le=10**9, description=f"updates; 125,000 of 80: 10 M agent steps ({ZOO})")
@@ -101,7 +103,7 @@ class RlConfig(Config):
 
     def shrunk(self) -> Self:
         """The recipe in seconds: two games, a thin network, games cut after a few seconds of play."""
-        fields = {"envs": 2, "width": 4, "games": 2, "max_frames": 240, "threads": 1}
+        fields = {"envs": 2, "width": 4, "games": 2, "max_frames": 400, "threads": 1}
         return super().shrunk().model_copy(update=fields)
 
 

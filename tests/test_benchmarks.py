@@ -36,3 +36,15 @@ def test_the_coordinate_benchmark_writes_both_arms_on_both_splits(tmp_path: Path
     assert all(document[arm].keys() == {"uniform", "quadrant"} for arm in ("coord", "conv"))
     assert document["coord"]["quadrant"][0]["perfect"] is False
     assert "0 of 1 seeds reached 100 %; 0 within 20 s" in done.stdout
+
+
+def test_the_atari_benchmark_writes_both_ratios(tmp_path: Path) -> None:
+    script, output = SCRIPT.with_name("atari.py"), tmp_path / "ratio.json"
+    short = ["--smoke", "--rounds", "1", "--stretch", "8", "--env", "pong", "--device", "cpu"]
+    command = [sys.executable, str(script), *short, "--json", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(output.read_text())
+    assert document["env"] == "Pong"
+    assert all(document[what]["ratio"] > 0 for what in ("games", "training"))
+    assert f"training: theirs {document['training']['theirs_steps_per_second']:.0f}" in done.stdout
