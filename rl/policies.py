@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from gymnasium import spaces
 from jaxtyping import Float
-from stable_baselines3.common.policies import ActorCriticCnnPolicy
+from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
@@ -123,7 +123,7 @@ POLICIES: dict[Literal["shared", "actor"], type[ActorCriticCnnPolicy]] = {
 
 
 @torch.no_grad()
-def seed_policy(policy: ActorCriticCnnPolicy, seed: int) -> None:
+def seed_policy(policy: ActorCriticPolicy, seed: int) -> None:
     """Draws every weight anew, so that both arms start from the same content weights at one seed.
 
     The law is stable-baselines3's for actor and critic: orthogonal, gain sqrt(2), 0.01 for the actions and 1 for the

@@ -99,7 +99,9 @@ class RlStudy(Study):
         self.config, self.fabric = cast(RlConfig, config), fabric
         if processes.count() > 1:
             raise UserError("an agent trains in one process; more games at a time: --envs, more threads: --threads")
-        self.env = AtariVecEnv(config.env, config.envs, self.config.protocol(learning=True), threads=config.threads)
+        self.env = AtariVecEnv(
+            self.config.env, self.config.envs, self.config.protocol(learning=True), threads=self.config.threads
+        )
         bf16 = fabric._precision.precision == "bf16-mixed"
         self.model = make_agent(self.config, self.env, str(fabric.device), bf16=bf16)
         if config.compile:
