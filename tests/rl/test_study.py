@@ -121,12 +121,12 @@ def test_a_step_plays_and_learns_and_says_so_under_stable_baselines3_s_tags() ->
     assert study.model.num_timesteps == 30 * 4
 
 
-@pytest.mark.parametrize("coord", [False, True])
-def test_the_seed_repeats_a_run(coord: bool) -> None:
+@pytest.mark.parametrize(("coord", "heads"), [(False, "shared"), (True, "actor")])
+def test_the_seed_repeats_a_run(coord: bool, heads: str) -> None:
     """Games and actions exactly, weights to rounding (sums depend on where in memory the pictures lie)."""
     runs = []
     for _ in range(2):
-        study = make(coord=coord, seed=5)
+        study = make(coord=coord, heads=heads, seed=5)
         for step in range(1, 5):
             study.step(step)
         buffer = study.model.rollout_buffer
