@@ -39,10 +39,17 @@ class Convolutions:
         return self.coord and (first or self.layers == "all")
 
     def conv(
-        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, first: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        first: bool = False,
+        padding: int | None = None,
     ) -> nn.Conv2d:
-        """A convolution that keeps the image size, or divides it by ``stride`` (odd kernel sizes)."""
-        padding = kernel_size // 2
+        """A convolution that keeps the image size, or divides it by ``stride`` (odd kernel sizes, own padding)."""
+        padding = kernel_size // 2 if padding is None else padding
         mode = self.padding_mode if padding else "zeros"
         if self._knows_position(first):
             return CoordConv2d(

@@ -19,6 +19,7 @@ from sandbox.errors import UserError, nearest, one_line
 STUDIES = {
     "gan": "generators and discriminators on Sort-of-CLEVR, with latent-interpolation GIFs",
     "vae": "beta-VAEs with matched and broadcast decoders on Sort-of-CLEVR, with walks between images",
+    "rl": "A2C on Atari games, on ale-py's own emulators; ends with whole games and a film of play",
     "vision": "the paper's coordinate tasks: classification, regression, rendering of one position",
 }  # name -> one line for `python -m sandbox`
 # A package of one's own becomes a study through the entry point group "coordconv_sandbox.studies".

@@ -24,7 +24,12 @@ from sandbox.launch import announced
 
 __all__ = ["DEFAULT_CONFIG", "Order", "Parser", "guarded", "main", "one_of", "parse", "whole_number"]
 
-DEFAULT_CONFIG = {"gan": "gan/sort_of_clevr", "vae": "vae/sort_of_clevr", "vision": "vision/classification"}
+DEFAULT_CONFIG = {
+    "gan": "gan/sort_of_clevr",
+    "vae": "vae/sort_of_clevr",
+    "rl": "rl/mspacman",
+    "vision": "vision/classification",
+}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 

@@ -241,7 +241,7 @@ def environment() -> dict[str, Any]:
     """What the run is made with: commit, versions, processor and accelerator."""
     import torch  # here: what only reads run folders starts without it
 
-    packages = ("torch", "torchvision", "numpy", "lightning-fabric", "safetensors")
+    packages = ("torch", "torchvision", "numpy", "lightning-fabric", "safetensors", "stable-baselines3", "ale-py")
     return {
         "commit": _commit(),
         "python": platform.python_version(),

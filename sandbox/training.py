@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -38,11 +38,11 @@ from sandbox.files import write_atomically
 from sandbox.memory import keep_freed_memory
 from sandbox.run import Run, save_result
 from sandbox.tracking import Tracker
-from sandbox.video import Frames, encode_gif, frame_size, tile
+from sandbox.video import Frames, encode_gif, encode_mp4, frame_size, tile
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Picture = UInt8[np.ndarray, "h w 3"]
-_FPS = {"interpolation": 30, "training": 5}  # frames a second of a run's films
+_GROWTH_FPS = 5  # frames a second of the sample grids one after another
 
 
 class Study(ABC):
@@ -55,7 +55,14 @@ class Study(ABC):
         fabric: device, precision, processes.
         modules: what a checkpoint holds, by name.
         optimisers: by name.
+        film_frames, film_grid, film_fps, film_mp4: the film that ends a run: its length, rows and columns of pictures,
+            frames a second, and whether it is kept as an MP4 beside the GIF.
     """
+
+    film_frames: ClassVar[int] = 120
+    film_grid: ClassVar[tuple[int, int]] = (4, 4)
+    film_fps: ClassVar[int] = 30
+    film_mp4: ClassVar[bool] = False
 
     config: Config
     fabric: Fabric
@@ -337,10 +344,12 @@ def _checkpoint(run: Run) -> Checkpoint | None:
 def _finish(run: Run, study: Study, counters: Mapping[str, Any]) -> dict[str, Any]:
     config, images = run.config, run.config.steps * run.config.batch
     scores = study.evaluate()
-    film = tile(study.film(frames=120, count=16, path="loop", seed=0), (4, 4))
-    gifs = {"interpolation": film, "training": _growth(run)}
-    encoded = {name: (encode_gif(frames, _FPS[name]), frame_size(frames)) for name, frames in gifs.items()
-               if frames is not None}  # fmt: skip
+    frames = study.film(frames=study.film_frames, count=math.prod(study.film_grid), path="loop", seed=0)
+    film = tile(frames, study.film_grid)
+    films = {"interpolation": (film, study.film_fps), "training": (_growth(run), _GROWTH_FPS)}
+    gifs = {name: (encode_gif(sheets, fps), frame_size(sheets)) for name, (sheets, fps) in films.items()
+            if sheets is not None}  # fmt: skip
+    mp4 = encode_mp4(film, study.film_fps) if study.film_mp4 else None
     costs = {
         "steps": config.steps,
         "images": images,
@@ -353,13 +362,15 @@ def _finish(run: Run, study: Study, counters: Mapping[str, Any]) -> dict[str, An
     # goes first, because from here on the curves lack their scores.
     (run.folder / "result.json").unlink(missing_ok=True)
     with Tracker(run.folder, counters["mark"]) as tracker:
-        for name, (gif, size) in encoded.items():
+        for name, (gif, size) in gifs.items():
             tracker.gif(name, gif, size, images)
         tracker.hparams(_hparams(run), scores)
         tracker.scalars(scores, images)
         tracker.mark()  # on the disk before the result that says so
-    for name, (gif, _) in encoded.items():
+    for name, (gif, _) in gifs.items():
         write_atomically(run.samples / f"{name}.gif", gif)
+    if mp4 is not None:
+        write_atomically(run.samples / "interpolation.mp4", mp4)
     save_result(run, scores, costs)
     return run.result()
 
@@ -371,7 +382,7 @@ def _growth(run: Run) -> Frames | None:
     kept = [paths[round(i)] for i in np.linspace(0, len(paths) - 1, min(len(paths), 60))]
     grids = [np.asarray(Image.open(path).convert("RGB")) for path in kept]
     alike = [grid for grid in grids if grid.shape == grids[-1].shape]  # a run may have gone on under other code
-    return np.stack([*alike, *alike[-1:] * _FPS["training"]]) if len(alike) > 1 else None
+    return np.stack([*alike, *alike[-1:] * _GROWTH_FPS]) if len(alike) > 1 else None
 
 
 def _hparams(run: Run) -> dict[str, Any]:

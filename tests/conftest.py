@@ -13,7 +13,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 sys.path.insert(0, str(Path(__file__).parent / "sandbox" / "workshop"))
-install_import_hook(("sandbox", "gan", "vae", "vision"), "checked.checked")
+install_import_hook(("sandbox", "gan", "vae", "rl", "vision"), "checked.checked")
 
 from shop import (  # noqa: E402
     WORKSHOP,

@@ -51,3 +51,15 @@ def test_the_rooms_benchmark_writes_both_rates(tmp_path: Path) -> None:
     assert [len(document[name]) for name in ("processor", "clock")] == [2, 2]
     assert min(document["processor"]) > 0
     assert "rooms/s" in done.stdout
+
+
+def test_the_atari_benchmark_writes_both_ratios(tmp_path: Path) -> None:
+    script, output = SCRIPT.with_name("atari.py"), tmp_path / "ratio.json"
+    short = ["--smoke", "--rounds", "1", "--stretch", "8", "--env", "pong", "--device", "cpu"]
+    command = [sys.executable, str(script), *short, "--json", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(output.read_text())
+    assert document["env"] == "Pong"
+    assert all(document[what]["ratio"] > 0 for what in ("games", "training"))
+    assert f"training: theirs {document['training']['theirs_steps_per_second']:.0f}" in done.stdout

@@ -1,0 +1,124 @@
+"""Atari: the games alone, and whole A2C training; ours against stable-baselines3 as its documentation sets it up.
+
+    python benchmarks/atari.py [--rounds 7] [--subproc] [--json FILE] [any flag of `python -m sandbox.rl`]
+
+Ours: ale-py's own vector of emulators; the precision that `--precision auto` resolves to (bf16: channels_last).
+Theirs: ``VecFrameStack(make_atari_env(...), 4)`` and ``CnnPolicy`` with the same hyperparameters, in float32; with
+--subproc one process a game. Both train through the same ``A2C.learn``. A round times the same number of agent steps on
+each side, in turn; the ratio is the median over rounds. Goals: games alone 2, training 1.8 on two CPU cores.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import ale_py
+import gymnasium
+import numpy as np
+import torch
+from stable_baselines3 import A2C
+from stable_baselines3.common.env_util import make_atari_env
+from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack
+
+from rl.config import RlConfig
+from rl.door import arguments as with_the_game_s_name
+from rl.envs import AtariVecEnv
+from rl.study import make_agent
+from sandbox.doors import guarded, parse
+from sandbox.flags import whole_number
+from sandbox.training import resolve_device, resolve_precision
+
+
+def make_theirs(config: RlConfig, *, subproc: bool) -> VecEnv:
+    gymnasium.register_envs(ale_py)
+    kind = SubprocVecEnv if subproc else DummyVecEnv
+    env = make_atari_env(f"{config.env}NoFrameskip-v4", config.envs, seed=config.seed, vec_env_cls=kind)
+    return VecFrameStack(env, 4)
+
+
+def make_plain_agent(config: RlConfig, env: VecEnv, device: str) -> A2C:
+    return A2C(
+        "CnnPolicy", env, learning_rate=config.lr, n_steps=config.n_steps, gamma=config.gamma,
+        gae_lambda=config.gae_lambda, ent_coef=config.entropy, vf_coef=config.value,
+        max_grad_norm=config.max_grad_norm, device=device,
+        policy_kwargs={"optimizer_class": RMSpropTFLike, "optimizer_kwargs": {"eps": config.rms_eps}},
+    )  # fmt: skip
+
+
+def player(env: VecEnv, steps: int) -> Callable[[], None]:
+    """Random actions, ``steps`` agent steps of all games together."""
+    rng, actions = np.random.default_rng(0), int(cast(Any, env.action_space).n)
+    env.reset()
+
+    def play() -> None:
+        for _ in range(steps // env.num_envs):
+            env.step(rng.integers(actions, size=env.num_envs))
+
+    return play
+
+
+def learner(model: A2C, steps: int) -> Callable[[], None]:
+    model.learn(model.n_steps * model.n_envs)  # sets up
+
+    def learn() -> None:
+        model.learn(steps, reset_num_timesteps=False)
+
+    return learn
+
+
+def in_turn(what: str, sides: Mapping[str, Callable[[], None]], steps: int, rounds: int) -> dict[str, Any]:
+    """Times both sides in every round, after one that warms up; prints and returns rates and their ratio."""
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(rounds + 1):
+        for side, work in sides.items():
+            began = time.perf_counter()
+            work()
+            times[side].append(time.perf_counter() - began)
+    ratios = [theirs / ours for theirs, ours in zip(times["theirs"][1:], times["ours"][1:], strict=True)]
+    rates = {side: steps / statistics.median(taken[1:]) for side, taken in times.items()}
+    ratio = statistics.median(ratios)
+    print(f"{what}: theirs {rates['theirs']:.0f}, ours {rates['ours']:.0f} agent steps/s; "
+          f"ratio {ratio:.2f} (rounds {min(ratios):.2f} to {max(ratios):.2f})", flush=True)  # fmt: skip
+    return {"ratio": ratio, "rounds": ratios, **{f"{side}_steps_per_second": rate for side, rate in rates.items()}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=whole_number(1, 1000), default=7)
+    parser.add_argument("--stretch", type=whole_number(1, 10**8), default=8000, help="agent steps in a round")
+    parser.add_argument("--subproc", action="store_true", help="theirs: one process a game")
+    parser.add_argument("--json", type=Path)
+    options, rest = parser.parse_known_args()
+    order = parse("rl", with_the_game_s_name(rest))
+    config, device = cast(RlConfig, order.config), resolve_device(order.device)  # type: ignore[arg-type]
+    precision = resolve_precision(config.precision, device)
+    steps = max(1, options.stretch // config.batch) * config.batch
+    print(f"{config.env}, {device}, ours {precision}, theirs float32, {config.envs} games, "
+          f"{torch.get_num_threads()} threads", flush=True)  # fmt: skip
+
+    def ours() -> AtariVecEnv:
+        env = AtariVecEnv(config.env, config.envs, config.protocol(learning=True), threads=config.threads)
+        env.seed(config.seed)
+        return env
+
+    theirs = make_theirs(config, subproc=options.subproc)
+    games = in_turn("games alone", {"theirs": player(theirs, steps), "ours": player(ours(), steps)}, steps,
+                    options.rounds)  # fmt: skip
+    agents = {"theirs": make_plain_agent(config, theirs, device),
+              "ours": make_agent(config, ours(), device, bf16=precision == "bf16")}  # fmt: skip
+    training = in_turn("training", {side: learner(agent, steps) for side, agent in agents.items()}, steps,
+                       options.rounds)  # fmt: skip
+    theirs.close()
+    if options.json:
+        document = {"games": games, "training": training, "precision": precision, "device": device,
+                    "threads": torch.get_num_threads(), "env": config.env}  # fmt: skip
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    guarded(main)

@@ -1,0 +1,145 @@
+"""Networks of agents that may know where they are. They work in plain stable-baselines3, too:
+
+    policy_kwargs = dict(features_extractor_class=CoordCNN, features_extractor_kwargs=dict(coord=True), net_arch=[])
+    A2C("CnnPolicy", env, policy_kwargs=policy_kwargs)
+
+``net_arch=[]`` matters: stable-baselines3 leaves its two extra layers of 64 out for its own NatureCNN alone.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from gymnasium import spaces
+from jaxtyping import Float
+from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from rl.config import Padding, Pooling
+from sandbox.blocks import Convolutions, keyed_generator
+from sandbox.config import CoordLayers
+from sandbox.coordconv import CoordConv2d
+
+NATURE = ((8, 4), (4, 2), (3, 1))  # kernel size and stride of each layer
+_GROWTH = (1, 2, 2)  # channels, in units of the first layer's
+
+
+class CoordCNN(BaseFeaturesExtractor):
+    """The convolutional network of Mnih et al. 2015 (doi 10.1038/nature14236), with or without coordinates.
+
+    ``(b, c, h, w) -> (b, features_dim)``. Plain, with the defaults, it is stable-baselines3's NatureCNN, layer for
+    layer.
+
+    Args:
+        observation_space: pictures, channels first.
+        features_dim: of the last, dense layer.
+        coord: coordinate convolutions; without, the next two say nothing.
+        coord_layers: the first convolution knows coordinates, or all do.
+        with_r: the radius as a third coordinate.
+        padding_mode: ``none`` as published, or how each convolution is padded by half its kernel.
+        pooling: ``flatten`` as published, or a global ``mean`` or ``max`` over places.
+        width: channels of the first layer; the others have twice as many.
+        kernels: kernel size and stride of each convolution, at most three.
+        bf16: the network runs in bfloat16 (autocast) and in channels_last, for which its weights may be laid out too
+            once the policy stands; what it returns is float32.
+
+    Raises:
+        ValueError: the observations are no pictures, or smaller than the kernels.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Box,
+        features_dim: int = 512,
+        *,
+        coord: bool = True,
+        coord_layers: CoordLayers = "first",
+        with_r: bool = False,
+        padding_mode: Padding = "none",
+        pooling: Pooling = "flatten",
+        width: int = 32,
+        kernels: Sequence[tuple[int, int]] = NATURE,
+        bf16: bool = False,
+    ) -> None:
+        super().__init__(observation_space, features_dim)
+        if not is_image_space(observation_space, check_channels=False):
+            raise ValueError(f"pictures of bytes, channels first, are needed, not {observation_space}")
+        convs = Convolutions(coord, coord_layers, with_r, "zeros" if padding_mode == "none" else padding_mode)
+        layers: list[nn.Module] = []
+        channels = observation_space.shape[0]
+        for number, ((kernel, stride), growth) in enumerate(zip(kernels, _GROWTH, strict=False)):
+            padding = 0 if padding_mode == "none" else None
+            layers += [convs.conv(channels, growth * width, kernel, stride, first=number == 0, padding=padding)]
+            layers += [nn.ReLU()]
+            channels = growth * width
+        self.cnn = nn.Sequential(*layers, *_pooled(pooling))
+        self.linear = nn.Sequential(nn.Linear(self._flat(observation_space), features_dim), nn.ReLU())
+        self.bf16 = bf16
+
+    def _flat(self, space: spaces.Box) -> int:
+        try:
+            with torch.no_grad():
+                return int(self.cnn(torch.zeros(1, *space.shape)).shape[1])
+        except RuntimeError:
+            raise ValueError(f"pictures of {space.shape} are too small for these kernels") from None
+
+    def forward(self, observations: Float[Tensor, "b c h w"]) -> Float[Tensor, "b features"]:
+        """The features of pictures scaled to 0..1, float32."""
+        if not self.bf16:
+            out: Tensor = self.linear(self.cnn(observations))
+            return out
+        with torch.autocast(observations.device.type, torch.bfloat16):
+            features: Tensor = self.linear(self.cnn(observations.contiguous(memory_format=torch.channels_last)))
+        return features.float()
+
+
+def _pooled(pooling: Pooling) -> list[nn.Module]:
+    pools: dict[str, list[nn.Module]] = {"mean": [nn.AdaptiveAvgPool2d(1)], "max": [nn.AdaptiveMaxPool2d(1)]}
+    return [*pools.get(pooling, []), nn.Flatten()]
+
+
+class ActorCoordPolicy(ActorCriticCnnPolicy):
+    """Actor and critic with a `CoordCNN` each: coordinates in the actor's, none in the critic's.
+
+    The paper puts "a CoordConv layer in the actor" and does not say what the critic has.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "share_features_extractor": False})
+
+    def make_features_extractor(self) -> BaseFeaturesExtractor:
+        """Called twice: for the actor, then for the critic."""
+        plain = {"coord": False} if hasattr(self, "pi_features_extractor") else {}
+        return self.features_extractor_class(self.observation_space, **{**self.features_extractor_kwargs, **plain})
+
+
+POLICIES: dict[Literal["shared", "actor"], type[ActorCriticCnnPolicy]] = {
+    "shared": ActorCriticCnnPolicy,
+    "actor": ActorCoordPolicy,
+}
+
+
+@torch.no_grad()
+def seed_policy(policy: ActorCriticPolicy, seed: int) -> None:
+    """Draws every weight anew, so that both arms start from the same content weights at one seed.
+
+    The law is stable-baselines3's for actor and critic: orthogonal, gain sqrt(2), 0.01 for the actions and 1 for the
+    value, biases 0. The content part of a coordinate layer is drawn by itself, from a stream keyed by (seed, the
+    layer's name); the coordinate part is normal, with the content's standard deviation, from a second stream.
+    """
+    gains = {"action_net": 0.01, "value_net": 1.0}
+    for name, layer in policy.named_modules():
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        parts = layer.split_weight() if isinstance(layer, CoordConv2d) else (layer.weight,)
+        content = torch.empty(parts[0].shape)
+        nn.init.orthogonal_(content, gains.get(name, math.sqrt(2.0)), keyed_generator(seed, "policy", name, "content"))
+        parts[0].copy_(content)
+        if len(parts) > 1:
+            noise = torch.randn(parts[1].shape, generator=keyed_generator(seed, "policy", name, "coordinates"))
+            parts[1].copy_(noise * content.std())
+        if layer.bias is not None:
+            layer.bias.zero_()
