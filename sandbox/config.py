@@ -46,6 +46,7 @@ class Score:
         primary: the one score that a conclusion is drawn from.
         curve: tag of the learning curve that goes with it, if any.
         training: tag of the same on the training data, if there is one.
+        pooled: it compares between tasks, and is reported over all of them together.
     """
 
     tag: str
@@ -54,6 +55,7 @@ class Score:
     primary: bool = False
     curve: str | None = None
     training: str | None = None
+    pooled: bool = False
 
 
 class Config(BaseModel):
@@ -63,6 +65,8 @@ class Config(BaseModel):
         config_field: the field whose flag also chooses the study's YAML file of that name, where --config does not.
         PLACES: fields that say where data lie on this machine, and are no part of a run's identity.
         COUNTED: what the x-axis of the curves counts, ``steps`` times ``batch`` of them in a run.
+        PUBLISHED: what others reported over all tasks, for the report's table over tasks.
+        FILM: what a report says below the arms' films.
         task_field: what the door calls the flag that names a task of a file with ``tasks:``; a field of that name then
             follows from the task.
     """
@@ -71,6 +75,8 @@ class Config(BaseModel):
     DATA: ClassVar[tuple[str, ...]] = ("batch",)  # the fields that decide what a step sees, beside the seed
     PLACES: ClassVar[tuple[str, ...]] = ()
     COUNTED: ClassVar[str] = "images seen"
+    PUBLISHED: ClassVar[str] = ""
+    FILM: ClassVar[str] = "The arms side by side, each on the same path if it has the same latents."
     config_field: ClassVar[str | None] = None
     task_field: ClassVar[str] = "task"
 

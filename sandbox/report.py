@@ -187,6 +187,7 @@ def _view(
         "tables": {
             "primary": tables.primary_table(c),
             "contrasts": tables.contrast_table(c, primary),
+            "over_tasks": tables.over_tasks_table(c),
             "seeds": tables.seeds_table(c, primary),
             "others": tables.others_table(c, contrasts),
             "costs": tables.costs_table(c),
@@ -206,19 +207,16 @@ def _view(
     }
 
 
-_SHOWN = {
-    "interpolation": "The arms side by side, each on the same path if it has the same latents.",
-    "training": "The samples of the arms during training, from the first step to the last.",
-}
-
-
 def _film_view(name: str, film: plots.Film, files: Mapping[str, bytes | str | None]) -> dict[str, str | None]:
-    cell = film.rows[0].cell
+    first = film.rows[0]
+    cell, shown = first.cell, "The samples of the arms during training, from the first step to the last."
+    if name.startswith("interpolation") and first.run:
+        shown = first.run.config.FILM
     seed = f"{cell.task}, seed {cell.seed}" if cell.task else f"Seed {cell.seed}"
     return {
         "gif": embedded("image/gif", files[f"{name}.gif"]),
         "still": embedded("image/png", plots.png(film.frames[0 if name.startswith("interpolation") else -1])),
-        "caption": f"{_SHOWN[name.partition('-')[0]]} {seed}. {_data_note(film.rows[0])}".rstrip(),
+        "caption": f"{shown} {seed}. {_data_note(first)}".rstrip(),
         "link": f"{name}.gif",
     }
 

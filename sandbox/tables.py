@@ -9,6 +9,7 @@ import numpy as np
 
 from sandbox.comparison import Comparison, Contrast, Row
 from sandbox.config import Score
+from sandbox.over_tasks import OverTasks, over_tasks
 from sandbox.stats import LEVEL
 
 INTERVAL = f"{100 * LEVEL:.0f} % interval"
@@ -213,6 +214,30 @@ def others_table(c: Comparison, contrasts: Sequence[Contrast]) -> Table | None:
             "probability of improvement")  # fmt: skip
     note = "No conclusion is drawn from these: among several scores one looks large by chance."
     return Table("Described, not concluded from", head, groups, note) if groups else None
+
+
+def over_tasks_table(c: Comparison) -> Table | None:
+    """Every arm over all tasks; None where no score compares between them."""
+    rows = over_tasks(c)
+    if not rows:
+        return None
+    pooled = next(score for score in c.scores if score.pooled)
+    head = ("arm", "tasks", "runs", "interquartile mean", INTERVAL, "probability of improvement", INTERVAL,
+            "better / similar / worse")  # fmt: skip
+    digits = digits_of(value for row in rows for value in (row.iqm.low, row.iqm.high))
+    published = next((row.run.config.PUBLISHED for row in c.rows if row.run), "")
+    note = (f"Better, worse: tasks with that verdict on {c.primary.name}; similar: inconclusive. Intervals: bootstrap "
+            f"over runs within each task. {published}")  # fmt: skip
+    cells = [_over_tasks_cells(row, row.arm == c.reference, digits) for row in rows]
+    return Table(f"Over all tasks: {pooled.name}, {direction(pooled)}", head, [Group(cells)], note.rstrip())
+
+
+def _over_tasks_cells(row: OverTasks, reference: bool, digits: int) -> Cells:
+    gain = row.improvement
+    improvement = (number(gain.value, 3), interval_text(gain.low, gain.high, 3)) if gain else (NOTHING, NOTHING)
+    counts = NOTHING if reference else f"{row.better} / {row.similar} / {row.worse}"
+    iqm = number(row.iqm.value, digits), interval_text(row.iqm.low, row.iqm.high, digits)
+    return row.arm, str(row.tasks), str(row.runs), *iqm, *improvement, counts
 
 
 # Tables of everything else

@@ -19,6 +19,11 @@ class VaeConfig(Config):
 
     DATA: ClassVar[tuple[str, ...]] = ("batch", "latent", "images", "separation")
 
+    FILM: ClassVar[str] = (
+        "The arms side by side on the same latents and images: the first half of the walks goes through the prior, the "
+        "second from held-out image to held-out image."
+    )
+
     decoder: Decoder = Field(
         "matched", description="matched: upsampling blocks; broadcast: the latent on every pixel (arXiv 1901.07017)"
     )

@@ -21,6 +21,7 @@ class VisionConfig(Config):
     """
 
     config_field: ClassVar[str | None] = "task"
+    FILM: ClassVar[str] = "The arms side by side on the same walks: orange what is asked for, blue what is said."
     task_field: ClassVar[str] = "split"
     DATA: ClassVar[tuple[str, ...]] = ("batch", "task", "split")
 
