@@ -23,8 +23,8 @@ class RlConfig(Config):
     """
 
     PUBLISHED: ClassVar[str] = (
-        "Liu et al. 2018, on nine games of which they name Ms. Pac-Man alone: better on 6, similar on 2, slightly worse "
-        "on 1."
+        "Liu et al. 2018, on nine games of which they name Ms. Pac-Man alone: better on 6, similar on 2, slightly "
+        "worse on 1."
     )
     COUNTED: ClassVar[str] = "agent steps"
     FILM: ClassVar[str] = "The arms side by side at play, each a game of its own."
