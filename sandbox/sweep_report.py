@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from sandbox import plots, tables
 from sandbox.comparison import Comparison, Row
@@ -161,12 +162,19 @@ def scatter(c: Comparison, experiment: Experiment) -> Figure | None:
             _draw(axes, c, experiment, task, read)
             axes.set_xlabel(name)
             if name in ("parameters", "seconds"):
-                axes.set_xscale("log")
+                _logarithmic(axes)
             if column == 0:
                 axes.set_ylabel(c.primary.name)
                 axes.set_title(task or "")
                 axes.legend(fontsize=8, framealpha=0.6)
     return figure
+
+
+def _logarithmic(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 20k: powers of ten would want matplotlib's formulas
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _axes(c: Comparison) -> list[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from shop import Workshop
 
 from sandbox.compare import main
@@ -180,7 +181,11 @@ def test_a_point_for_each_run_and_nothing_for_none(done: tuple[Path, str], toy: 
     figure = scatter(comparison, plan.experiment)
     assert figure is not None
     assert [axes.get_xlabel() for axes in figure.axes] == ["parameters", "seconds"]  # the toy has no training score
+    FigureCanvasAgg(figure).draw()
     for axes in figure.axes:
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        assert any(labels)
+        assert not any("$" in label for label in labels)
         assert sum(len(line.get_xdata()) for line in axes.lines) == 4  # type: ignore[arg-type]
     empty = replace(comparison, rows=())
     assert scatter(empty, plan.experiment) is None
