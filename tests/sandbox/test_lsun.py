@@ -114,9 +114,10 @@ def test_resizing_does_not_alias() -> None:
 
 
 KILLED = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from sandbox.data import lsun
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
 lsun.PART = 8
 make, made = lsun._make_part, []
 def part(*arguments):

@@ -68,10 +68,8 @@ def made(root: Path, shift: dict[str, float]) -> Comparison:
                 value = seed + (arm == "coord") * (gain + 0.01 * seed)
                 scores: dict[str, float | None] = {"score/points": 100 * value, "score/share": value}
                 rows.append(Row(Cell(task, arm, seed), root, "complete", None, scores, {}, {}, []))
-    values: dict[str, Any] = {"scores": SCORES, "tasks": tuple(shift), "rows": tuple(rows), **settings}
-    return Comparison(
-        "toy", "x", root, "x", "again", ("conv", "coord"), seeds=tuple(range(8)), budget="steps", **values
-    )
+    arms, seeds = ("conv", "coord"), tuple(range(8))
+    return Comparison("toy", "x", root, "x", "again", arms, tuple(shift), seeds, SCORES, "steps", tuple(rows))
 
 
 def test_tasks_are_counted_by_their_verdicts(tmp_path: Path) -> None:

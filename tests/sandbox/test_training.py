@@ -64,8 +64,8 @@ def test_a_curve_that_travels_through_a_checkpoint_forgets_nothing(
 
 
 def test_the_sample_grids_become_a_film_whatever_is_left_of_them(smoke_run: SmokeRun, tmp_path: Path) -> None:
-    found = Image.open(smoke_run.folder / "samples/training.gif")
-    assert (getattr(found, "n_frames", 0), found.size) == (4, (530, 530))  # before step 1, after 3, 6 and 8
+    with Image.open(smoke_run.folder / "samples/training.gif") as found:
+        assert (getattr(found, "n_frames", 0), found.size) == (4, (530, 530))  # before step 1, after 3, 6 and 8
     run = replace(read_run(smoke_run.folder), folder=tmp_path)
     run.samples.mkdir()
     assert _growth(run) is None
