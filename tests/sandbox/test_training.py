@@ -15,8 +15,9 @@ from torch import nn
 
 from sandbox.budget import multiply_adds
 from sandbox.errors import UserError
+from sandbox.finish import _growth
 from sandbox.run import read_run
-from sandbox.training import _Curve, _growth, resolve_device, resolve_precision
+from sandbox.training import _Curve, resolve_device, resolve_precision
 
 PLACE = Path("toy/toy/coord/seed-0")
 
