@@ -13,7 +13,7 @@ Head = Literal["dense", "pooled"]
 Data = Literal["shapes", "rooms", "lsun"]
 Category = Literal[
     "bedroom", "bridge", "church_outdoor", "classroom", "conference_room", "dining_room", "kitchen", "living_room",
-    "restaurant", "tower",
+    "restaurant", "tower", "drawn_bedroom",
 ]  # fmt: skip
 
 
@@ -23,7 +23,7 @@ class GanConfig(Config):
     DATA: ClassVar[tuple[str, ...]] = (
         "batch", "g_steps", "latent", "latent_law", "images", "separation", "data", "category", "size",
     )  # fmt: skip
-    PLACES: ClassVar[tuple[str, ...]] = ("data_root", "data_cache")
+    PLACES: ClassVar[tuple[str, ...]] = ("data_root", "data_cache", "fid_weights")
 
     architecture: Literal["matched", "paper"] = Field(
         "matched", description="matched: one topology in both arms; paper: the two published networks"
@@ -66,7 +66,11 @@ class GanConfig(Config):
         "", coerce_numbers_to_str=True,
         description="folder for the resized images; nothing: beside the data (lsun)",
     )  # fmt: skip
-    category: Category = Field("bedroom", description="which of LSUN's scenes (lsun)")
+    fid_weights: str = Field(
+        "", coerce_numbers_to_str=True,
+        description="file of Inception weights: FID and KID are scored too (rooms, lsun); see the README",
+    )  # fmt: skip
+    category: Category = Field("bedroom", description="which of LSUN's scenes; drawn_bedroom: the stand-in (lsun)")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -76,6 +80,8 @@ class GanConfig(Config):
             raise ValueError(f"size is {self.size}: allowed are 16, 32, 64, 128, 256, 512")
         if self.size != 64 and (self.data == "shapes" or self.architecture == "paper"):
             raise ValueError(f"size is {self.size}: data shapes and architecture paper know 64 alone")
+        if self.fid_weights and self.data == "shapes":
+            raise ValueError("fid_weights is for data rooms and lsun: in shapes the objects themselves are read")
         if self.architecture == "paper" and (self.stem, self.head) != ("dense", "dense"):
             raise ValueError("stem tiled and head pooled are for architecture matched, not paper")
         return self
@@ -83,10 +89,12 @@ class GanConfig(Config):
     @property
     def data_note(self) -> str:
         """Which scenes: nobody must take drawn rooms for LSUN."""
+        stand_in = self.category == "drawn_bedroom"
         notes = {
             "rooms": "Data: drawn rooms, a stand-in for LSUN.",
-            "lsun": f"Data: LSUN photographs, {self.category}.",
-        }
+            "lsun": "Data: drawn rooms in LSUN's format, a stand-in for it." if stand_in
+            else f"Data: LSUN photographs, {self.category}.",
+        }  # fmt: skip
         return notes.get(self.data, "")
 
     def differs_by_coordinates_alone(self, other: Config) -> bool:
@@ -111,7 +119,7 @@ _SHAPES = (
     Score("score/coherence", "higher", "coherence of paths (share)"),
     Score("score/located", "higher", "located images (share)"),
 )
-# No Inception network looks at these: docs/metrics.md says what each can and cannot tell.
+# None of these needs downloaded weights; docs/metrics.md says what each can and cannot tell.
 _SCENES = (
     Score("score/room_kid", "lower", "own-feature distance (room_kid)", primary=True, curve="preview/room_kid"),
     Score("score/warp_coherence", "higher", "coherence of paths by warp (share)"),
@@ -119,8 +127,14 @@ _SCENES = (
     Score("score/contrast_distance", "lower", "distance of contrast (grey levels)"),
     Score("score/edges_distance", "lower", "distance of edges (grey levels)"),
 )
+_INCEPTION = (
+    Score("score/fid", "lower", "FID (Inception)"),
+    Score("score/kid", "lower", "KID (Inception)"),
+)
 
 
 def scores(config: GanConfig) -> tuple[Score, ...]:
     """The scores of a run's data: what objects are where, or distances of scenes."""
-    return _SHAPES if config.data == "shapes" else _SCENES
+    if config.data == "shapes":
+        return _SHAPES
+    return _SCENES + _INCEPTION if config.fid_weights else _SCENES

@@ -101,7 +101,8 @@ class Scenes(Data):
             self._drawn = np.zeros(config.images, dtype=bool)
         else:
             self.rooms, cache = None, Path(config.data_cache) if config.data_cache else None
-            self._bank = open_images(Path(config.data_root), config.category, config.size, cache=cache)
+            wanted = config.images + HELD_OUT
+            self._bank = open_images(Path(config.data_root), config.category, config.size, first=wanted, cache=cache)
             self._refuse_too_few()
 
     def _refuse_too_few(self) -> None:

@@ -7,6 +7,7 @@ Liu et al. 2018 (arXiv 1807.03247), section 5. ``architecture: matched`` gives b
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import cached_property
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -18,8 +19,9 @@ from torch.nn.utils import get_total_norm
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.config import GanConfig
-from gan.data import PREVIEW, make_data
+from gan.data import PREVIEW, Data, make_data
 from gan.discriminators import MatchedDiscriminator, PaperDiscriminator
+from gan.fid import CHUNK, IMAGES, fid_and_kid, inception
 from gan.generators import MatchedGenerator, PaperCoordGenerator, PaperGenerator
 from gan.losses import discriminator_loss, generator_loss, gradient_penalty, penalised
 from sandbox.blocks import Convolutions, keyed_generator, seed_parameters
@@ -98,7 +100,6 @@ class GanStudy(Study):
             "generator": torch.optim.Adam(generator.parameters(), self.config.lr_g, betas, fused=fused),
             "discriminator": torch.optim.Adam(discriminator.parameters(), self.config.lr_d, betas, fused=fused),
         }
-        self.data = make_data(self.config)
         self._bank: Tensor | None = None
         self.epochs = Epochs(self.config.images, self.config.batch, self.config.seed)
 
@@ -178,6 +179,13 @@ class GanStudy(Study):
 
     # ---- data
 
+    @cached_property
+    def data(self) -> Data:
+        """What it learns from, opened when it is first wanted: a trained run shows its pictures without."""
+        if self.config.fid_weights:
+            inception(self.config.fid_weights)  # wrong weights are said before training, not after
+        return make_data(self.config)
+
     def _batch(self, step: int) -> Float[Tensor, "b 3 s s"]:
         indices, device = share(self.epochs.indices(step)), self.fabric.device
         if device.type == "cpu" or self.config.images * 3 * self.config.size**2 > _BANK:
@@ -218,7 +226,20 @@ class GanStudy(Study):
     def evaluate(self) -> dict[str, float]:
         """The scores of the data, and what real data score; see docs/metrics.md."""
         paths = self.film(frames=60, count=64, path="pair", seed=self.config.seed).swapaxes(0, 1)
-        return self.data.scores(lambda count, batch: self.generate(self._latents(count, "score", batch)), paths)
+        scores = self.data.scores(self._scored, paths)
+        return scores | self._inception_scores() if self.config.fid_weights else scores
+
+    def _scored(self, count: int, batch: int) -> UInt8[np.ndarray, "n 3 s s"]:
+        return self.generate(self._latents(count, "score", batch))
+
+    def _inception_scores(self) -> dict[str, float]:
+        count = min(IMAGES, self.config.images)
+        found = fid_and_kid(
+            inception(self.config.fid_weights),
+            lambda chunk: self.data.images(np.arange(chunk * CHUNK, min(chunk * CHUNK + CHUNK, count))),
+            lambda chunk: self._scored(CHUNK, chunk), count, self.fabric.device,
+        )  # fmt: skip
+        return {f"score/{name}": value for name, value in found.items()}
 
     def costs(self) -> dict[str, Any]:
         """Parameters and multiply-adds an image of each network."""

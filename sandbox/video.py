@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from sandbox.blocks import keyed_generator
-from sandbox.config import Law
+from sandbox.config import Law, study_scores
 from sandbox.errors import UserError, one_line
 from sandbox.files import write_atomically
 
@@ -128,8 +128,8 @@ def tile(images: UInt8[np.ndarray, "t n 3 h w"], grid: tuple[int, int], gap: int
     return canvas
 
 
-def side_by_side(films: Mapping[str, Frames], gap: int = 12, title: int = 26) -> Sheet:
-    """Several films of the same size and length next to each other, each under its label.
+def side_by_side(films: Mapping[str, Frames], gap: int = 12, line: int = 22) -> Sheet:
+    """Several films of the same size and length next to each other, each under its label of one or more lines.
 
     Raises:
         ValueError: the films differ in size or length, or there is none.
@@ -138,13 +138,14 @@ def side_by_side(films: Mapping[str, Frames], gap: int = 12, title: int = 26) ->
     if len(shapes) != 1:
         raise ValueError(f"films to lay side by side must have one shape, not {sorted(shapes)}")
     t, h, w, _ = shapes.pop()
-    width = len(films) * (w + gap) + gap
+    width, title = len(films) * (w + gap) + gap, line * max(label.count("\n") + 1 for label in films)
     canvas = np.full((t, h + title + gap, width, 3), 255, np.uint8)
     labels = Image.new("RGB", (width, title), "white")
     for k, (label, film) in enumerate(films.items()):
         x = gap + k * (w + gap)
         canvas[:, title : title + h, x : x + w] = film
-        ImageDraw.Draw(labels).text((x + w // 2, title // 2), label, "black", ImageFont.load_default(14), "mm")
+        ImageDraw.Draw(labels).text((x + w // 2, title // 2), label, "black", ImageFont.load_default(14), "mm",
+                                    align="center")  # fmt: skip
     canvas[:, :title] = np.asarray(labels)
     return canvas
 
@@ -213,7 +214,7 @@ def film_of_runs(
     device: "Device" = "auto",
     ends: tuple[int | Image.Image, int | Image.Image] | None = None,
 ) -> Frames:
-    """The film of one run; of several, side by side on the same path, labelled with arm and share of valid images.
+    """The film of one run; of several, side by side on the same path, labelled with arm, seed and primary score.
 
     With ``ends`` it is the walk from one image to another, between the two; ``grid``, ``path`` and ``seed`` then have
     no say.
@@ -241,9 +242,11 @@ def film_of_runs(
 
 
 def _label(run: "Run") -> str:
+    """Arm and seed; below them the study's primary score, where the run is complete."""
     label = f"{run.arm}, seed {run.config.seed}"
-    valid = run.result()["scores"].get("score/valid") if run.state() == "complete" else None
-    return label if valid is None else f"{label}: {100 * valid:.0f} % valid"
+    primary = study_scores(run.study, run.config)[0]
+    value = run.result()["scores"].get(primary.tag) if run.state() == "complete" else None
+    return label if value is None else f"{label}\n{primary.name.partition(' (')[0]} {value:.3g}"
 
 
 def read_image(text: str) -> int | Image.Image:

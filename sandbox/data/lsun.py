@@ -4,7 +4,8 @@
 
 LSUN (Yu et al. 2015, arXiv 1506.03365) comes as an LMDB a category, in torchvision's layout
 ``<root>/bedroom_train_lmdb/``, whose values are encoded images. They are cropped to the middle square and resized with
-antialiasing once, into a cache beside the data: ``<root>/cache/<source>_<size>/``
+antialiasing once, into a cache beside the data: ``<root>/cache/<source>_<size>/``,
+or ``..._first_<records>/`` where a run wants but a part of them
 
     part-00000.npy ...   2048 records each, while it is being made: a kill loses the parts in hand and nothing else
     images.npy           all of them, (n, 3, size, size) uint8
@@ -38,6 +39,7 @@ PART = 2048  # records in a part
 WAIT = 86_400.0  # seconds for another process that makes the same cache
 NAMED = 100  # broken records that the manifest names; all are counted
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+STAND_IN = "drawn_bedroom"  # the category that `sandbox.data.stand_in` writes
 GIGABYTES = {"bedroom": 43}  # of the archive, where we know it
 _FORMAT = 1
 
@@ -49,19 +51,31 @@ class Source:
     Attributes:
         path: an LMDB's folder, or a folder of images.
         is_lmdb: which of the two.
+        first: only so many records, in the order of their names; None: all. LSUN's names are in no order of their own.
     """
 
     path: Path
     is_lmdb: bool
+    first: int | None = None
 
     @cached_property
     def keys(self) -> list[bytes]:
         """The name of every record: an LMDB's key, or a file's path below the folder; sorted."""
         if not self.is_lmdb:
             files = (Path(place, name) for place, _, names in os.walk(self.path) for name in names)
-            return sorted(os.fsencode(file.relative_to(self.path)) for file in files if file.suffix.lower() in ENDINGS)
+            paths = (os.fsencode(file.relative_to(self.path)) for file in files if file.suffix.lower() in ENDINGS)
+            return sorted(paths)[: self.first]
         with _lmdb(self.path) as environment, environment.begin(buffers=False) as transaction:
-            return list(transaction.cursor().iternext(keys=True, values=False))
+            return list(islice(transaction.cursor().iternext(keys=True, values=False), self.first))
+
+    @cached_property
+    def count(self) -> int:
+        """How many records these are; of an LMDB known without reading their names."""
+        if not self.is_lmdb:
+            return len(self.keys)
+        with _lmdb(self.path) as environment:
+            entries = int(environment.stat()["entries"])
+        return entries if self.first is None else min(entries, self.first)
 
     def records(self, keys: list[bytes]) -> Iterator[bytes | None]:
         """The encoded images of these keys, None where one is not there any more."""
@@ -74,12 +88,9 @@ class Source:
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What tells this data from others at the same place: name, number of records, bytes on the disk."""
-        if self.is_lmdb:
-            with _lmdb(self.path) as environment:
-                count, size = int(environment.stat()["entries"]), (self.path / "data.mdb").stat().st_size
-        else:
-            count, size = len(self.keys), sum((self.path / os.fsdecode(key)).stat().st_size for key in self.keys)
-        return {"source": self.path.name, "records": count, "bytes": size}
+        files = [self.path / "data.mdb"] if self.is_lmdb else [self.path / os.fsdecode(key) for key in self.keys]
+        size = sum(file.stat().st_size for file in files)
+        return {"source": self.path.name, "records": self.count, "bytes": size}
 
 
 def _bytes(path: Path) -> bytes | None:
@@ -105,11 +116,15 @@ def find_source(root: Path, category: str) -> Source:
     """
     for folder in (root / f"{category}_train_lmdb", root):
         if (folder / "data.mdb").is_file():
+            _refuse_another(folder, category)
             return Source(folder, is_lmdb=True)
     for folder in (root / category, root):
         source = Source(folder, is_lmdb=False)
         if folder.is_dir() and source.keys:
             return source
+    if category == STAND_IN:
+        raise UserError(f"--data-root: {root} holds no {category}_train_lmdb: "
+                        f"`python -m sandbox.data.stand_in {root}` makes it")  # fmt: skip
     archive = f"{category}_train_lmdb.zip"
     size = f"about {GIGABYTES[category]} GB, " if category in GIGABYTES else ""
     there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
@@ -119,6 +134,13 @@ def find_source(root: Path, category: str) -> Source:
         f"`curl -O http://dl.yf.io/lsun/scenes/{archive}` ({size}as much again unpacked), `unzip {archive} -d {root}`; "
         "a folder of images will do, too"
     )
+
+
+def _refuse_another(folder: Path, category: str) -> None:
+    # Scores go under the category's name: a stand-in must not pass for photographs.
+    other = folder.name.removesuffix("_train_lmdb")
+    if folder.name.endswith("_train_lmdb") and other != category:
+        raise UserError(f"--data-root: {folder} holds the category {other}, not {category}: give --category {other}")
 
 
 def prepare(content: bytes, size: int) -> UInt8[np.ndarray, "3 size size"]:
@@ -309,7 +331,13 @@ def _stands(path: Path) -> bool:
 
 
 def open_images(
-    root: Path, category: str, size: int, *, cache: Path | None = None, processes: int | None = None
+    root: Path,
+    category: str,
+    size: int,
+    *,
+    first: int | None = None,
+    cache: Path | None = None,
+    processes: int | None = None,
 ) -> UInt8[np.ndarray, "n 3 size size"]:
     """The images of a category, memory-mapped; the first call makes the cache, which takes a while, the others none.
 
@@ -317,6 +345,8 @@ def open_images(
         root: the folder that holds ``<category>_train_lmdb``, or images.
         category: LSUN's name for it.
         size: pixels along an edge.
+        first: how many are wanted; where that is a part of the data, the cache is made of that part alone, and of some
+            more, because records may be broken. Image i is the same either way. None: all.
         cache: where the cache goes; None: ``<root>/cache``.
         processes: that decode; None: as many as there are cores.
 
@@ -327,6 +357,9 @@ def open_images(
     source = find_source(root, category)
     folder = (cache or root / "cache") / f"{source.path.name}_{size}"
     ready = Cache(folder, source, size)
+    if first is not None and (most := _with_spare(first)) < source.count and ready.manifest is None:
+        folder = folder.with_name(f"{folder.name}_first_{most}")
+        ready = Cache(folder, replace(source, first=most), size)
     if ready.manifest is None:
         _refuse_unwritable(folder)
         with ExitStack() as stack:
@@ -339,6 +372,11 @@ def open_images(
             if ready.manifest is None:
                 ready.make(processes or os.cpu_count() or 1)
     return ready.images()
+
+
+def _with_spare(images: int) -> int:
+    """Records that hold so many images even if one in a hundred is broken: whole parts."""
+    return -(-101 * images // (100 * PART)) * PART
 
 
 def _refuse_unwritable(folder: Path) -> None:

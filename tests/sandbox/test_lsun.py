@@ -17,6 +17,8 @@ from PIL import Image
 
 from sandbox.data import lsun
 from sandbox.data.lsun import Cache, Source, open_images, prepare
+from sandbox.data.rooms import Rooms
+from sandbox.data.stand_in import write_stand_in
 from sandbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -219,3 +221,59 @@ def test_a_folder_that_cannot_be_written_and_one_in_use(tmp_path: Path, monkeypa
         process.stdout.readline()
         assert "is being made by another process" in refusal(tmp_path, "bedroom", 64, cache=tmp_path / "other")
         process.kill()
+
+
+# ---- a part of the data
+
+
+@pytest.mark.parametrize("is_lmdb", [True, False])
+def test_a_run_that_wants_few_images_makes_a_cache_of_few(tmp_path: Path, is_lmdb: bool) -> None:
+    data, cache = tmp_path / "data", tmp_path / "cache"
+    records = [b"broken" if k == 3 else jpeg(k) for k in range(40)]
+    if is_lmdb:
+        write_lmdb(data / "bedroom_train_lmdb", records)
+    else:
+        data.mkdir()
+        for k, record in enumerate(records):
+            (data / f"{k:02d}.jpg").write_bytes(record)
+    few = open_images(data, "bedroom", 16, first=10, cache=cache, processes=1)
+    assert len(few) == 15  # two parts of 8, one record broken
+    assert [path.name.split("_")[-2:] for path in cache.iterdir()] == [["first", "16"]]
+    every = open_images(data, "bedroom", 16, cache=cache, processes=1)
+    assert len(every) == 39
+    np.testing.assert_array_equal(few, every[:15])
+    # The whole cache serves those who want few, and those who want nearly all make the whole.
+    assert len(open_images(data, "bedroom", 16, first=10, cache=cache)) == 39
+    assert len(open_images(data, "bedroom", 16, first=37, cache=tmp_path / "another")) == 39
+
+
+# ---- the stand-in
+
+
+def test_the_stand_in_is_in_lsuns_format_and_never_passes_for_it(tmp_path: Path) -> None:
+    folder = write_stand_in(tmp_path, 20, size=40)
+    assert [path.name for path in tmp_path.iterdir()] == ["drawn_bedroom_train_lmdb"]
+    images = open_images(tmp_path, "drawn_bedroom", 40)
+    drawn = Rooms(1, 40).render(np.arange(20)).images
+    keys = sorted((hashlib.sha1(str(k).encode()).hexdigest(), k) for k in range(20))
+    assert np.abs(images.astype(int) - drawn[[k for _, k in keys]]).mean() < 8  # JPEG
+    with pytest.raises(UserError, match=r"holds the category drawn_bedroom, not bedroom: give --category d"):
+        open_images(folder, "bedroom", 40)
+    with pytest.raises(UserError, match="there already: delete it"):
+        write_stand_in(tmp_path, 20)
+    with pytest.raises(UserError, match=r"no drawn_bedroom_train_lmdb: `python -m sandbox.data.stand_in .* makes it"):
+        open_images(tmp_path / "elsewhere", "drawn_bedroom", 40)
+
+
+def test_a_stand_in_that_was_stopped_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            write_stand_in(tmp_path, 3, size=16)
+    assert not (tmp_path / "drawn_bedroom_train_lmdb").exists()
+    write_stand_in(tmp_path, 2, size=16)
+    assert len(open_images(tmp_path, "drawn_bedroom", 16)) == 2
+    assert not list(tmp_path.glob(".*unfinished"))

@@ -191,7 +191,7 @@ def test_tiles_lie_in_reading_order() -> None:
 
 def test_films_lie_side_by_side_under_their_labels() -> None:
     film = _film()
-    both = side_by_side({"conv": film, "coord": film[::-1]}, gap=5, title=20)
+    both = side_by_side({"conv": film, "coord": film[::-1]}, gap=5, line=20)
     assert both.shape == (12, 40 + 20 + 5, 2 * 45 + 5, 3)
     np.testing.assert_array_equal(both[:, 20:60, 5:45], film)
     np.testing.assert_array_equal(both[:, 20:60, 50:90], film[::-1])

@@ -1,0 +1,84 @@
+"""Drawn rooms in LSUN's own format: what stands in for it where it is not at hand, and says so.
+
+    python -m sandbox.data.stand_in data/lsun --images 12000
+    python -m sandbox.gan --config gan/lsun_small --category drawn_bedroom --coord
+
+LSUN (Yu et al. 2015, arXiv 1506.03365) keeps a category in an LMDB: JPEGs of quality 75 under keys that are SHA-1 sums
+in hex. The category's name, ``drawn_bedroom``, goes with every run: nobody must take its scores for LSUN's.
+"""
+
+import argparse
+import hashlib
+import io
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import lmdb
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from sandbox.data.lsun import STAND_IN as CATEGORY
+from sandbox.data.rooms import Rooms
+from sandbox.errors import UserError
+from sandbox.flags import Parser, whole_number
+
+_QUALITY = 75
+_AT_ONCE = 100  # records in a transaction
+_SEED = 1  # other rooms than those of `--data rooms`
+
+
+def write_stand_in(root: Path, images: int, size: int = 128) -> Path:
+    """Writes ``root/drawn_bedroom_train_lmdb``, whole or not at all. Record k is room k of seed 1.
+
+    Args:
+        root: made where it is not there.
+        images: records.
+        size: pixels along an edge; the photographs' shorter one has 256.
+
+    Raises:
+        UserError: it is there already.
+        OSError: no space, or no permission to write.
+    """
+    folder = root / f"{CATEGORY}_train_lmdb"
+    if folder.exists():
+        raise UserError(f"{folder} is there already: delete it to have it made anew")
+    unfinished = root / f".{folder.name}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    rooms, most = Rooms(_SEED, size), 2**20 + images * (3 * size**2 + 4096)  # of the map; the file grows as it must
+    with (
+        lmdb.open(str(unfinished), map_size=most) as environment,
+        tqdm(total=images, unit="image", desc=folder.name, dynamic_ncols=True) as bar,
+    ):
+        for first in range(0, images, _AT_ONCE):
+            indices = np.arange(first, min(first + _AT_ONCE, images))
+            with environment.begin(write=True) as transaction:
+                for k, image in zip(indices.tolist(), rooms.render(indices).images, strict=True):
+                    content = io.BytesIO()
+                    Image.fromarray(image.transpose(1, 2, 0)).save(content, "JPEG", quality=_QUALITY)
+                    transaction.put(hashlib.sha1(str(k).encode()).hexdigest().encode(), content.getvalue())
+            bar.update(len(indices))
+    unfinished.rename(folder)
+    return folder
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser("python -m sandbox.data.stand_in", "Writes drawn rooms in LSUN's own format.")
+    parser.add_argument("root", type=Path, metavar="DIR", help=f"where {CATEGORY}_train_lmdb goes: a run's --data-root")
+    parser.add_argument("--images", type=whole_number(1, 10**7), default=12_000, help="default: 12000")
+    parser.add_argument("--size", type=whole_number(16, 512), default=128, help="pixels along an edge (default: 128)")
+    return parser.parse(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """``python -m sandbox.data.stand_in DIR``."""
+    options = _parse(arguments)
+    print(write_stand_in(options.root, options.images, options.size))
+
+
+if __name__ == "__main__":
+    from sandbox.guard import guarded
+
+    guarded(main)
