@@ -4,7 +4,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from rl.games import canonical
+from rl.games import canonical, games
 from rl.protocol import Protocol, Restart
 from sandbox.config import Config, CoordLayers, Score
 from sandbox.errors import UserError
@@ -28,6 +28,11 @@ class RlConfig(Config):
     )
     COUNTED: ClassVar[str] = "agent steps"
     FILM: ClassVar[str] = "The arms side by side at play, each a game of its own."
+    FILMS: ClassVar[dict[str, str]] = {
+        "saliency": "What the choice of action hangs on, every arm asked about the same recorded game of random play. "
+        "Orange: how many of its choices would be others if that place of the picture were blurred; blue, in arms "
+        "with coordinates: if the coordinates there were an average place's. Full colour: half of them or more.",
+    }
     task_field: ClassVar[str] = "env"
     DATA: ClassVar[tuple[str, ...]] = (
         "batch", "envs", "env", "frameskip", "sticky", "noop_max", "life_loss", "clip_rewards", "restart", "max_frames",
@@ -70,6 +75,9 @@ class RlConfig(Config):
     )
     max_frames: int = Field(108_000, ge=4, le=10**7, description="a game is cut after so many frames (30 minutes)")
     games: int = Field(30, ge=1, le=10_000, description="whole games of the evaluation")
+    saliency: int = Field(
+        90, ge=0, le=2000, description="frames of the film of what the agent looks at; fewer than 2: no such film"
+    )
     deterministic: bool = Field(
         False, description="the evaluated agent takes its likeliest action; off: draws it, as the Zoo does on Atari"
     )
@@ -94,6 +102,11 @@ class RlConfig(Config):
         """Agent steps of each game in an update."""
         return self.batch // self.envs
 
+    @property
+    def task_folder(self) -> str:
+        """``ms_pacman``, as the study's own door names it."""
+        return games()[self.env]
+
     def protocol(self, *, learning: bool) -> Protocol:
         """The rules of play: of training, or of the evaluation, which plays whole games for their own score."""
         return Protocol(
@@ -109,7 +122,7 @@ class RlConfig(Config):
 
     def shrunk(self) -> Self:
         """The recipe in seconds: two games, a thin network, games cut after a few seconds of play."""
-        fields = {"envs": 2, "width": 4, "games": 2, "max_frames": 400, "threads": 1}
+        fields = {"envs": 2, "width": 4, "games": 2, "saliency": 4, "max_frames": 400, "threads": 1}
         return super().shrunk().model_copy(update=fields)
 
 
@@ -117,4 +130,5 @@ CONFIG = RlConfig
 SCORES = (
     Score("score/return", "higher", "return of a whole game (points)", primary=True, curve="rollout/ep_rew_mean"),
     Score("score/human_normalised", "higher", "human-normalised return (0 random, 1 human)", pooled=True),
+    Score("score/return_without_coordinates", "higher", "return with every place's coordinates averaged (points)"),
 )

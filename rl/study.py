@@ -14,12 +14,13 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 from lightning_fabric import Fabric
 from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from torch import Tensor, nn
 
@@ -27,13 +28,14 @@ from rl.config import RlConfig
 from rl.envs import AtariVecEnv
 from rl.games import human_normalised
 from rl.policies import POLICIES, CoordCNN, seed_policy
+from rl.saliency import FPS, coordinate_layers, reference_game, saliency_film, without_coordinates
 from sandbox import processes
 from sandbox.blocks import keyed_generator
 from sandbox.budget import multiply_adds
 from sandbox.config import Config
 from sandbox.errors import UserError
 from sandbox.training import Picture, Study
-from sandbox.video import tile
+from sandbox.video import Sheet, tile
 
 WINDOW = 100  # whole games in a running mean, as stable-baselines3 has it
 _AT_ONCE = 10  # games that an evaluation plays at a time
@@ -169,24 +171,34 @@ class RlStudy(Study):
 
     def evaluate(self) -> dict[str, float]:
         """Scores of whole games, rewards in full, from starts of their own; see docs/metrics.md."""
+        policy, blind = self.model.policy, math.nan
+        returns, frames = self._games(policy)
+        mean = float(returns.mean())
+        if coordinate_layers(policy):
+            with without_coordinates(policy) as copy:
+                blind = float(self._games(copy)[0].mean())
+        return {
+            "score/return": mean,
+            "score/return_sd": float(returns.std(ddof=1)) if len(returns) > 1 else math.nan,
+            "score/human_normalised": human_normalised(self.config.env, mean),
+            "score/return_without_coordinates": blind,
+            "score/frames": float(frames.mean()),
+            "score/games": float(len(returns)),
+        }
+
+    def _games(self, policy: ActorCriticPolicy) -> tuple[Float64[np.ndarray, " games"], Float64[np.ndarray, " games"]]:
+        """Returns and lengths in frames of whole games; each policy has the same starts and draws of actions."""
         config = self.config
         rules = config.protocol(learning=False)
         env = AtariVecEnv(config.env, min(config.games, _AT_ONCE), rules, threads=config.threads)
         env.seed(self._seed("evaluation"))
         with self._drawing("evaluation actions"):
             # Every emulator plays its share of the games: the first to end would be the short ones.
-            found = evaluate_policy(self.model, env, config.games, deterministic=config.deterministic,
+            found = evaluate_policy(policy, env, config.games, deterministic=config.deterministic,
                                     return_episode_rewards=True)  # fmt: skip
         env.close()
-        returns, frames = (np.asarray(values, float) for values in cast(tuple[list[float], list[int]], found))
-        mean = float(returns.mean())
-        return {
-            "score/return": mean,
-            "score/return_sd": float(returns.std(ddof=1)) if len(returns) > 1 else math.nan,
-            "score/human_normalised": human_normalised(config.env, mean),
-            "score/frames": float(frames.mean()),
-            "score/games": float(len(returns)),
-        }
+        returns, frames = cast(tuple[list[float], list[int]], found)
+        return np.asarray(returns, np.float64), np.asarray(frames, np.float64)
 
     def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
         """``count`` games at play, in colour, one frame an agent step; ``path`` is of no use here."""
@@ -201,6 +213,18 @@ class RlStudy(Study):
                 obs = cast(np.ndarray, env.step(actions)[0])
         env.close()
         return np.stack(pictures).transpose(0, 1, 4, 2, 3)
+
+    def films(self) -> dict[str, tuple[Sheet, int]]:
+        """``saliency``: what the agent looks at, on a game that depends on the run's task and seed alone."""
+        if self.config.saliency < 2:
+            return {}
+        rules = self.config.protocol(learning=False)
+        env = AtariVecEnv(self.config.env, 1, rules, threads=self.config.threads, render_mode="rgb_array")
+        env.seed(self._seed("reference game"))
+        actions = keyed_generator(self.config.seed, "reference actions")
+        game = reference_game(env, self.config.saliency, actions)
+        env.close()
+        return {"saliency": (saliency_film(self.model.policy, *game), FPS)}
 
     def costs(self) -> dict[str, Any]:
         """Parameters, multiply-adds of a look, and the rules of play."""

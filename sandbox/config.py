@@ -67,6 +67,7 @@ class Config(BaseModel):
         COUNTED: what the x-axis of the curves counts, ``steps`` times ``batch`` of them in a run.
         PUBLISHED: what others reported over all tasks, for the report's table over tasks.
         FILM: what a report says below the arms' films.
+        FILMS: the same for what else `sandbox.training.Study.films` makes, by name.
         task_field: what the door calls the flag that names a task of a file with ``tasks:``; a field of that name then
             follows from the task.
     """
@@ -77,6 +78,7 @@ class Config(BaseModel):
     COUNTED: ClassVar[str] = "images seen"
     PUBLISHED: ClassVar[str] = ""
     FILM: ClassVar[str] = "The arms side by side, each on the same path if it has the same latents."
+    FILMS: ClassVar[dict[str, str]] = {}
     config_field: ClassVar[str | None] = None
     task_field: ClassVar[str] = "task"
 
@@ -111,6 +113,11 @@ class Config(BaseModel):
     @property
     def data_note(self) -> str:
         """What the pictures of a report must say about the data; empty where the study's name says it."""
+        return ""
+
+    @property
+    def task_folder(self) -> str:
+        """Names the folder of runs whose task the command line has chosen in place of the file's; empty: the file's."""
         return ""
 
     def sees_the_same(self, other: "Config") -> bool:

@@ -33,7 +33,7 @@ def finish(run: Run, study: "Study", counters: Mapping[str, Any]) -> dict[str, A
     scores = study.evaluate()
     frames = study.film(frames=study.film_frames, count=math.prod(study.film_grid), path="loop", seed=0)
     film = tile(frames, study.film_grid)
-    films = {"interpolation": (film, study.film_fps), "training": (_growth(run), _GROWTH_FPS)}
+    films = {"interpolation": (film, study.film_fps), "training": (_growth(run), _GROWTH_FPS), **study.films()}
     gifs = {name: (encode_gif(sheets, fps), frame_size(sheets)) for name, (sheets, fps) in films.items()
             if sheets is not None}  # fmt: skip
     mp4 = encode_mp4(film, study.film_fps) if study.film_mp4 else None

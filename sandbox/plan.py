@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sandbox.config import Config, Score, study_config, study_scores
-from sandbox.doors import DEVICES, add_fields, overrides_of
+from sandbox.doors import DEFAULT_CONFIG, DEVICES, add_fields, overrides_of
 from sandbox.errors import UserError
-from sandbox.experiments import Experiment, load_experiment
+from sandbox.experiments import Experiment, config_title, load_experiment
 from sandbox.flags import Parser, one_of, positive, whole_number
 from sandbox.run import run_folder
 from sandbox.sweep import as_yaml, expand
@@ -20,6 +20,7 @@ EPILOG = """examples:
   python -m sandbox.compare gan/sort_of_clevr                     the arms and seeds that the file names
   python -m sandbox.compare gan/sort_of_clevr --arms conv wide    other arms; the first is the reference
   python -m sandbox.compare gan/sort_of_clevr --steps 9000 --name longer
+  python -m sandbox.compare rl/mspacman --env pong                another game, in a folder of its own
   python -m sandbox.compare vision/classification --sweep         a grid of settings instead of the arms
   python -m sandbox.compare gan/sort_of_clevr --jobs 4            four runs at a time (extra: cluster)"""
 
@@ -192,6 +193,9 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
         model = study_config(experiment.study)
         chosen = [name for name in (model.config_field, experiment.tasks and model.task_field) if name]  # by the file
         add_fields(parser, model, experiment, leave_out=("coord", "seed", *chosen))
+        flag = f"--{model.task_field}"
+        if experiment.tasks and any(word.split("=")[0] == flag for word in arguments):
+            raise UserError(f"{flag}: {experiment.path} has several: --tasks names some, {', '.join(experiment.tasks)}")
     parser.add_argument("-h", "--help", action="help", help="this page")
     options = parser.parse(arguments)
     assert experiment is not None  # the parser asks for CONFIG
@@ -207,17 +211,32 @@ def _plan(experiment: Experiment, options: argparse.Namespace) -> Plan:
     arms = tuple(dict.fromkeys(options.arms or experiment.compared))
     tasks = tuple(dict.fromkeys(getattr(options, "tasks", None) or experiment.tasks)) or (None,)
     experiment.check_names(arms, tasks)
-    default = experiment.name + ("_sweep" if options.sweep else "_macs" if options.budget == "macs" else "")
-    name = default if options.name is None else options.name
+    suffix = "_sweep" if options.sweep else "_macs" if options.budget == "macs" else ""
+    name = _own_name(experiment, overrides) + suffix if options.name is None else options.name
     root = options.root / "smoke" if options.smoke else options.root
-    if options.report_only and overrides:
-        flag = f"--{next(iter(overrides)).replace('_', '-')}"
+    changed = [key for key in overrides if key != study_config(experiment.study).task_field]  # which only says where
+    if options.report_only and changed:
+        flag = f"--{changed[0].replace('_', '-')}"
         raise UserError(f"{flag} goes not with --report-only, which reports runs as they are; --name says which")
     plan = Plan(experiment, name, root, arms, tasks, _chosen(experiment, options), overrides, {}, options)
     for cell in plan.cells():
         plan.place(cell)
     plan.scores()  # resolves every arm of every task: what is wrong is said now, not after the runs
     return plan
+
+
+def _own_name(experiment: Experiment, overrides: Mapping[str, Any]) -> str:
+    """The folder's name: the file's, or that of the task which the command line names in place of the file's."""
+    field = study_config(experiment.study).task_field
+    if field not in overrides:
+        return experiment.name
+    arm = next(iter(experiment.arms))
+    own, wanted = experiment.resolve(arm), experiment.resolve(arm, {field: overrides[field]})
+    if own.task_folder == wanted.task_folder:
+        return experiment.name
+    # The study's own door names its runs so too, and makes them with its default file.
+    ours = config_title(experiment.path) == DEFAULT_CONFIG.get(experiment.study)
+    return wanted.task_folder if ours else f"{experiment.name}_{wanted.task_folder}"
 
 
 def _chosen(experiment: Experiment, options: argparse.Namespace) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
 PANEL = (4.6, 2.8)  # inches
 POINTS = 500  # of a curve; a screen shows no more
-FILMS = ("interpolation", "training")  # samples/<name>.gif of every run
+FILMS = ("interpolation", "training")  # samples/<name>.gif of every run; a study may have more
 AXIS = "images"  # key of the x-axis in metrics.jsonl
 _UNITS = {1e6: "millions of ", 1e3: "thousands of ", 1.0: ""}
 _SETTINGS: Any = {
@@ -273,11 +273,12 @@ def _label_ends(axes: Axes, curves: Mapping[str, Curve], look: Mapping[str, Look
 
 
 class Film(NamedTuple):
-    """The arms' films side by side, and what they were made of."""
+    """The arms' films side by side, what they were made of, and which of a run's films they are."""
 
     frames: Sheet
     fps: int
     rows: Sequence[Row]
+    name: str
 
 
 def chosen(comparison: Comparison, task: str | None, has: Callable[[Row], bool]) -> list[Row]:
@@ -296,7 +297,7 @@ def last_samples(row: Row) -> Path | None:
 
 
 def film(comparison: Comparison, task: str | None, name: str) -> Film | None:
-    """A film (one of `FILMS`) of the lowest seed that is complete in all arms; None where the runs hold none."""
+    """A film, by its name, of the lowest seed that is complete in all arms; None where the runs hold none."""
     file = f"samples/{name}.gif"
     rows = chosen(comparison, task, lambda row: row.state == "complete" and (row.folder / file).is_file())
     if not rows:
@@ -310,7 +311,8 @@ def film(comparison: Comparison, task: str | None, name: str) -> Film | None:
     # Equal frames in a row are stored as one that stays longer, and a GIF too large for its limit has lost every other.
     timed = [np.repeat(film, [max(1, round(delay / shortest)) for delay in delays], axis=0) for film, delays in films]
     labels = [_label(comparison, row) for row in rows]
-    return Film(side_by_side(_fitted(dict(zip(labels, timed, strict=True)))), max(1, round(1000 / shortest)), rows)
+    sheet = side_by_side(_fitted(dict(zip(labels, timed, strict=True))))
+    return Film(sheet, max(1, round(1000 / shortest)), rows, name)
 
 
 def _read_gif(path: Path) -> tuple[Frames, list[int]]:

@@ -8,6 +8,7 @@
       curves.png, .svg      learning curves
       interpolation.gif, .mp4    the arms side by side on the same latents
       training.gif, .mp4    their sample grids during training; with several tasks training-TASK.gif and so on
+      NAME.gif, .mp4        what other films the study's runs have
 
 A report opens with its conclusion, and only the primary score has one: see `sandbox.stats.verdict`.
 """
@@ -34,6 +35,7 @@ from sandbox.video import encode_gif, encode_mp4
 
 TEMPLATES = Path(__file__).parent / "templates"
 FILMS_LIMIT = 12_000_000  # bytes: the page holds all films
+_GROWTH = "The samples of the arms during training, from the first step to the last."
 
 
 def write_report(comparison: Comparison) -> Path:
@@ -70,7 +72,8 @@ def write_report(comparison: Comparison) -> Path:
 
 def _films(c: Comparison) -> dict[str, plots.Film | None]:
     """File name without ending -> film, of every task and kind."""
-    return {f"{name}-{task}" if task else name: plots.film(c, task, name) for task in c.tasks for name in plots.FILMS}
+    names = *plots.FILMS, *next((row.run.config.FILMS for row in c.rows if row.run), {})
+    return {f"{name}-{task}" if task else name: plots.film(c, task, name) for task in c.tasks for name in names}
 
 
 def _film_files(name: str, film: plots.Film | None, limit: int) -> dict[str, bytes | str | None]:
@@ -209,13 +212,13 @@ def _view(
 
 def _film_view(name: str, film: plots.Film, files: Mapping[str, bytes | str | None]) -> dict[str, str | None]:
     first = film.rows[0]
-    cell, shown = first.cell, "The samples of the arms during training, from the first step to the last."
-    if name.startswith("interpolation") and first.run:
-        shown = first.run.config.FILM
+    assert first.run is not None, "a film is made of complete runs"
+    cell, config = first.cell, first.run.config
+    shown = {"interpolation": config.FILM, "training": _GROWTH, **config.FILMS}[film.name]
     seed = f"{cell.task}, seed {cell.seed}" if cell.task else f"Seed {cell.seed}"
     return {
         "gif": embedded("image/gif", files[f"{name}.gif"]),
-        "still": embedded("image/png", plots.png(film.frames[0 if name.startswith("interpolation") else -1])),
+        "still": embedded("image/png", plots.png(film.frames[-1 if film.name == "training" else 0])),
         "caption": f"{shown} {seed}. {_data_note(first)}".rstrip(),
         "link": f"{name}.gif",
     }

@@ -32,13 +32,14 @@ from tqdm import tqdm
 
 from sandbox import processes
 from sandbox.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
-from sandbox.config import Config
+from sandbox.config import Config, study_scores
 from sandbox.errors import Interrupted, RunError, UserError, nearest
 from sandbox.files import write_atomically
 from sandbox.finish import finish
-from sandbox.memory import keep_freed_memory
+from sandbox.memory import keep_freed_memory, peak_memory_mb
 from sandbox.run import Run
 from sandbox.tracking import Tracker
+from sandbox.video import Sheet
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Picture = UInt8[np.ndarray, "h w 3"]
@@ -83,6 +84,10 @@ class Study(ABC):
     @abstractmethod
     def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
         """``count`` walks through latent space of ``frames`` frames each; seeded, the same latents in both arms."""
+
+    def films(self) -> dict[str, tuple[Sheet, int]]:
+        """Further films for the end of a run: name -> film and frames a second; `Config.FILMS` says what they show."""
+        return {}
 
     def between(
         self, ends: tuple[int | Image.Image, int | Image.Image], *, frames: int
@@ -221,6 +226,8 @@ class Loop:
         self.curve = _Curve(self.counters.get("curve", {}))
         self.guard = _Guard(run)
         self.pending: list[tuple[int, dict[str, Tensor]]] = []
+        self.watched = study_scores(run.study, run.config)[0].curve
+        self.shown: dict[str, str] = {}
         # Reading a loss waits for the GPU; there, losses are read at the points of the curve.
         self.read_every = 1 if study.fabric.device.type == "cpu" else run.config.log_every
 
@@ -273,14 +280,20 @@ class Loop:
             row = {tag: next(values) for tag in names}
             self.guard.check(step, row)
             self.curve.add(row)
-            bar.set_postfix({tag.split("/")[-1]: f"{row[tag]:.2f}" for tag in names if tag.startswith("loss/")},
-                            refresh=False)  # fmt: skip
+            self._show(row)
+        bar.set_postfix(self.shown, refresh=False)
         self.pending.clear()
+
+    def _show(self, values: Mapping[str, float]) -> None:
+        """The bar has the newest losses, and the primary score's curve, which has fewer points."""
+        self.shown |= {tag.split("/")[-1]: f"{value:.2f}" for tag, value in values.items()
+                       if tag.startswith("loss/") or tag == self.watched}  # fmt: skip
 
     def _preview(self, step: int) -> None:
         if self.tracker is None:
             return
         picture, scores = self.study.preview()
+        self._show(scores)
         images = step * self.run.config.batch
         content = io.BytesIO()
         Image.fromarray(picture).save(content, "PNG")
@@ -292,7 +305,7 @@ class Loop:
     def _save(self, step: int) -> None:
         if self.tracker is None:
             return
-        memory = max(_peak_memory_mb(self.study.fabric.device), self.counters.get("peak_memory_mb", 0.0))
+        memory = max(peak_memory_mb(self.study.fabric.device), self.counters.get("peak_memory_mb", 0.0))
         self.counters = {
             "seconds": time.monotonic() - self.began,
             "peak_memory_mb": memory,
@@ -338,14 +351,3 @@ def _checkpoint(run: Run) -> Checkpoint | None:
     if processes.agreed(step != processes.from_first(lambda: step)):
         raise UserError(f"not every process sees the same {run.checkpoints}: --root must lie on a disk that all share")
     return found
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    if sys.platform == "win32":
-        return 0.0  # Python asks Windows nothing of the kind
-    import resource
-
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

@@ -1,6 +1,7 @@
 """Latent paths and how they become a GIF or an MP4.
 
     python -m sandbox.video runs/gan/sort_of_clevr/coord/seed-0 --frames 120 --grid 4x4 --format gif
+    python -m sandbox.video runs/rl/mspacman/coord/seed-0 --format mp4     # an agent at play: one game, at its speed
     python -m sandbox.video runs/vae/sort_of_clevr/coord/seed-0 --from 50000 --to picture.png
 
 A path through Gaussian latents follows great circles (White 2016, arXiv 1609.04468): the straight line between two of
@@ -12,6 +13,7 @@ import argparse
 import io
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,7 +30,7 @@ from sandbox.files import write_atomically
 
 if TYPE_CHECKING:
     from sandbox.run import Run
-    from sandbox.training import Device
+    from sandbox.training import Device, Study
 
 PathKind = Literal["loop", "pair"]
 Frames = UInt8[np.ndarray, "t h w 3"]
@@ -207,8 +209,8 @@ def encode_mp4(film: Frames, fps: int = 30) -> bytes:
 def film_of_runs(
     runs: Sequence[Path | str],
     *,
-    frames: int = 120,
-    grid: tuple[int, int] = (4, 4),
+    frames: int | None = None,
+    grid: tuple[int, int] | None = None,
     path: PathKind = "loop",
     seed: int = 0,
     device: "Device" = "auto",
@@ -216,6 +218,7 @@ def film_of_runs(
 ) -> Frames:
     """The film of one run; of several, side by side on the same path, labelled with arm, seed and primary score.
 
+    Length and grid, where they are not given, are those of the film that ends a run of the first one's study.
     With ``ends`` it is the walk from one image to another, between the two; ``grid``, ``path`` and ``seed`` then have
     no say.
 
@@ -225,6 +228,8 @@ def film_of_runs(
     from sandbox.loading import load
 
     films: dict[str, Frames] = {}
+    study = study_of(runs[0])
+    frames, grid = frames or study.film_frames, grid or study.film_grid
     for folder in runs:
         loaded = load(folder, device)
         if ends is None:
@@ -239,6 +244,18 @@ def film_of_runs(
         return side_by_side(films)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def study_of(folder: Path | str) -> "type[Study]":
+    """The class of a run's study, which knows how long its films are, how they are laid out and how fast they go.
+
+    Raises:
+        UserError: the folder holds no run.
+    """
+    from sandbox.run import read_run
+
+    study: type[Study] = import_module(f"{read_run(folder).study}.study").STUDY
+    return study
 
 
 def _label(run: "Run") -> str:
@@ -281,10 +298,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     parser = Parser("python -m sandbox.video", "Renders latent paths of trained runs; of several, side by side.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder: runs/gan/sort_of_clevr/coord/seed-0")
-    parser.add_argument("--frames", type=whole_number(2, 2000), default=120, help="length of the film (default: 120)")
-    parser.add_argument("--grid", default="4x4", help="rows x columns of paths (default: 4x4)")
+    own = "default: as in the film that ends such a run, 120; an agent: 450"
+    parser.add_argument("--frames", type=whole_number(2, 2000), help=f"length of the film ({own})")
+    parser.add_argument("--grid", help="rows x columns of paths or games (default: likewise, 4x4; an agent: 1x1)")
     parser.add_argument("--format", type=one_of("gif", "mp4"), default="gif", help="default: gif, under 5 MB")
-    parser.add_argument("--fps", type=whole_number(1, 60), default=30, help="frames a second (default: 30)")
+    parser.add_argument("--fps", type=whole_number(1, 60), help="frames a second (default: likewise, 30; an agent: 15)")
     parser.add_argument(
         "--path", type=one_of("loop", "pair"), default="loop", help="closed (default), or one to another"
     )
@@ -311,13 +329,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     film = film_of_runs(
         options.runs,
         frames=options.frames,
-        grid=_grid(options.grid),
+        grid=_grid(options.grid) if options.grid is not None else None,
         path=options.path,
         seed=options.seed,
         device=options.device,
         ends=(read_image(options.start), read_image(options.end)) if images else None,
     )
-    content = encode_gif(film, options.fps) if options.format == "gif" else encode_mp4(film, options.fps)
+    fps = options.fps or study_of(options.runs[0]).film_fps
+    content = encode_gif(film, fps) if options.format == "gif" else encode_mp4(film, fps)
     write_atomically(output, content)
     print(f"{output}: {len(film)} frames of {film.shape[2]}x{film.shape[1]}, {len(content) / 1e6:.2f} MB")
 

@@ -29,6 +29,7 @@ from sandbox.errors import UserError
 from sandbox.experiments import load_experiment
 from sandbox.plan import parse as parse_plan
 from sandbox.training import make_fabric
+from sandbox.video import main as video
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = {"steps": 6, "batch": 4, "envs": 2, "width": 4, "log_every": 2, "games": 2, "max_frames": 160, "threads": 1}
@@ -253,7 +254,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     assert not (folder / "result.json").exists()
     done = subprocess.run(command(*flags), env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    return folder, done.stdout + done.stderr
 
 
 def test_the_command_stopped_and_repeated_ends_as_it_should(finished: tuple[Path, str]) -> None:
@@ -280,6 +281,36 @@ def test_the_run_ends_with_a_film_as_gif_and_mp4(finished: tuple[Path, str]) -> 
         assert (gif.size, gif.format) == ((164, 214), "GIF")  # a grey line around 160x210
     with av.open(str(samples / "interpolation.mp4")) as film:
         assert film.streams.video[0].average_rate == 15
+
+
+def test_the_run_ends_with_what_the_agent_looks_at(finished: tuple[Path, str]) -> None:
+    from PIL import Image
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    path = finished[0] / "samples/saliency.gif"
+    with Image.open(path) as gif:
+        assert gif.size == (12 + 2 * 172, 22 + 210 + 12)  # two panels under their labels
+        assert getattr(gif, "n_frames", 0) == 4
+    assert path.stat().st_size < 5_000_000
+    events = EventAccumulator(str(finished[0]))
+    events.Reload()
+    assert "saliency" in events.Tags()["images"]
+    scores = json.loads((finished[0] / "result.json").read_text())["scores"]
+    assert isinstance(scores["score/return_without_coordinates"], float)
+
+
+def test_the_bar_shows_the_running_return(finished: tuple[Path, str]) -> None:
+    assert "ep_rew_mean=" in finished[1]
+
+
+def test_a_video_of_an_agent_is_one_game_at_its_own_speed(finished: tuple[Path, str], tmp_path: Path) -> None:
+    from PIL import Image
+
+    for flags, size, milliseconds in (([], (164, 214), 70), (["--grid", "1x2", "--fps", "30"], (326, 214), 30)):
+        output = tmp_path / "play.gif"
+        video([str(finished[0]), "--frames", "40", "--device", "cpu", "--output", str(output), *flags])
+        with Image.open(output) as gif:
+            assert (gif.size, gif.info["duration"]) == (size, milliseconds)
 
 
 def test_nothing_in_a_checkpoint_is_unpickled(finished: tuple[Path, str]) -> None:

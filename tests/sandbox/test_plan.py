@@ -63,6 +63,44 @@ def test_every_arm_runs_every_task(several: str) -> None:
     assert parse([several, "--tasks", "cold"]).tasks == ("cold",)
 
 
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        (["rl/mspacman"], "runs/rl/mspacman"),
+        (["rl/mspacman", "--env", "ms_pacman"], "runs/rl/mspacman"),
+        (["rl/mspacman", "--env", "space_invaders"], "runs/rl/space_invaders"),
+        (["rl/mspacman", "--env", "ALE/Pong-v5", "--report-only"], "runs/rl/pong"),
+        (["rl/mspacman", "--env", "pong", "--budget", "macs"], "runs/rl/pong_macs"),
+        (["rl/mspacman", "--env", "pong", "--name", "mine"], "runs/rl/mine"),
+        (["{copy}", "--env", "pong"], "runs/rl/my_games_pong"),
+    ],
+)
+def test_another_game_has_a_folder_of_its_own(tmp_path: Path, given: list[str], folder: str) -> None:
+    copy = tmp_path / "my_games.yaml"
+    copy.write_text("study: rl\nexperiment: {env: Breakout}")
+    plan = parse([word.format(copy=copy) for word in given])
+    assert plan.folder == Path(folder)
+    cell = plan.cells()[0]
+    door = parse_door("rl", _door_flags(plan, cell, str(plan.experiment.path)))
+    assert (door.config, door.name) == (plan.config(cell), plan.name)
+
+
+def test_a_game_s_folder_is_the_one_its_own_door_chooses() -> None:
+    from rl.door import arguments
+
+    order = parse_door("rl", arguments(["--env", "pong", "--coord", "--seed", "0"]))
+    plan = parse(["rl/mspacman", "--env", "pong"])
+    assert order.name == plan.name
+    assert order.config == plan.config(Cell(None, "coord", 0))
+
+
+def test_a_game_of_several_is_a_task() -> None:
+    with pytest.raises(UserError, match=r"--env: .*nine_games.yaml has several: --tasks names some, MsPacman, "):
+        parse(["rl/nine_games", "--env", "pong"])
+    with pytest.raises(UserError, match="did you mean 'Breakout'"):
+        parse(["rl/mspacman", "--env", "brekout"])
+
+
 def _door_flags(plan: Plan, cell: Cell, config: str) -> list[str]:
     """As the run gets them, but from the file itself: its copy is made when the runs are."""
     return [f"--config={config}" if flag == f"--config={plan.file.resolve()}" else flag for flag in plan.flags(cell)]

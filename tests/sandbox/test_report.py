@@ -273,6 +273,22 @@ def test_every_task_has_its_samples_and_its_films(tmp_path: Path) -> None:
     assert (comparison.folder / "report.html").read_text().count("data:image/gif") == 2
 
 
+def test_further_films_are_shown_where_every_arm_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_config("toy"), "FILMS", {"further": "What else there is."})
+    comparison = made(tmp_path, {"conv": CONV[:2], "coord": COORD[:2]}, film=True)
+    without, _ = report(comparison)  # runs of a time when there was no such film
+    assert "What else there is." not in without.text
+    grey = np.broadcast_to(np.arange(0, 250, 50, np.uint8)[:, None, None, None], (5, 8, 12, 3)).copy()
+    for row in comparison.rows[1:]:
+        (row.folder / "samples/further.gif").write_bytes(encode_gif(grey, 8))
+    page, markdown = report(comparison)  # of seed 0 one arm's is missing
+    assert "What else there is. Seed 1." in page.text
+    assert "What else there is. Seed 1." in markdown
+    assert "on the same path if it has the same latents. Seed 0." in page.text
+    with Image.open(comparison.folder / "further.gif") as gif:
+        assert (getattr(gif, "n_frames", 0), gif.info["duration"]) == (5, 120)
+
+
 def test_a_film_that_is_gone_leaves_no_old_one(tmp_path: Path) -> None:
     comparison = made(tmp_path, {"conv": CONV[:1], "coord": COORD[:1]}, film=True)
     report(comparison)

@@ -139,6 +139,18 @@ def new(self, step):
     assert line.endswith("Last good checkpoint: none")
 
 
+# ---- the bar
+
+
+def test_the_bar_has_the_losses_and_the_primary_score_s_curve(workshop: Workshop, tmp_path: Path) -> None:
+    done = workshop.toy("--root", tmp_path)
+    assert done.wait() == 0
+    last = done.stderr.splitlines()[-1]
+    assert "toy=" in last
+    assert "error=" in last
+    assert "undefined" not in last
+
+
 # ---- device, precision, costs
 
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from shop import Command
 
 from sandbox.blocks import keyed_generator
 from sandbox.errors import UserError
@@ -25,6 +26,7 @@ from sandbox.video import (
     main,
     read_image,
     side_by_side,
+    study_of,
     tile,
 )
 
@@ -199,3 +201,23 @@ def test_films_lie_side_by_side_under_their_labels() -> None:
     assert (both[:, :20, 45:] < 128).any()
     with pytest.raises(ValueError, match="one shape"):
         side_by_side({"a": film, "b": film[:5]})
+
+
+def test_a_film_is_laid_out_as_the_one_that_ends_its_run(
+    compared: tuple[Path, Command], tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The toy's pictures are of 4x4 pixels, with grey lines of 2 around each."""
+    run, output = str(compared[0] / "coord/seed-0"), tmp_path / "film.gif"
+    main([run, "--device", "cpu", "--output", str(output)])
+    with Image.open(output) as gif:
+        assert (gif.size, gif.info["duration"], getattr(gif, "n_frames", 0)) == ((26, 26), 30, 120)
+    study = study_of(run)
+    monkeypatch.setattr(study, "film_grid", (1, 2))
+    monkeypatch.setattr(study, "film_fps", 10)
+    monkeypatch.setattr(study, "film_frames", 7)
+    main([run, "--device", "cpu", "--output", str(output)])
+    with Image.open(output) as gif:
+        assert (gif.size, gif.info["duration"], getattr(gif, "n_frames", 0)) == ((14, 8), 100, 7)
+    main([run, "--device", "cpu", "--output", str(output), "--grid", "1x1", "--fps", "20", "--frames", "3"])
+    with Image.open(output) as gif:
+        assert (gif.size, gif.info["duration"], getattr(gif, "n_frames", 0)) == ((8, 8), 50, 3)

@@ -1,0 +1,185 @@
+"""What an agent's choice of action hangs on, place by place: where it looks, and where it uses that it knows its place.
+
+Both maps are made by occlusion (Zeiler and Fergus 2014, arXiv 1311.2901; captum's `Occlusion`): a square window slides
+over the 84x84 pixels, and what it hides changes the distribution over actions. A pixel's value is that change, averaged
+over the windows that hide it, as total variation: the share of choices that would be others, 0 to 1.
+
+* The picture: inside the window it is blurred, in every picture of the stack. A black window would be a new thing on
+  the screen; a blurred one only takes away (Greydanus et al. 2018, arXiv 1711.00138, blur Atari for that reason).
+* The coordinates: inside the window every coordinate layer is told those of an average place; the picture stays.
+
+Only the policy's own answers enter, no gradient, so that a map cannot look the same whatever the weights are, as some
+gradient maps do (Adebayo et al. 2018, arXiv 1810.03292). What moves a policy at one moment is no explanation of it
+(Atrey et al. 2020, arXiv 1912.05743).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from rl.envs import AtariVecEnv
+from sandbox.coordconv import CoordConv2d
+from sandbox.video import Frames, Sheet, side_by_side
+
+WINDOW, STRIDE = 8, 4  # pixels of the 84x84: a twentieth of the screen's height finds what is small, in 400 looks
+BLUR = 3.0  # pixels, standard deviation, as Greydanus et al. have it: a ball of two pixels is gone
+FULL = 0.5  # share of choices from which on a place has full colour; the same in every film, so that arms compare
+FPS = 8  # half the game's own speed: a heat that moves is hard to follow
+INKS = {"picture": (255, 150, 0), "coordinates": (60, 190, 255)}
+HELD = 8  # agent steps an action of the reference game lasts: a new one each step would go nowhere
+SKIPPED = 80  # agent steps: Ms. Pac-Man plays a tune for 65 before anything moves
+_AT_ONCE = 100  # windows in a batch
+_LUMINANCE = (0.299, 0.587, 0.114)
+_DIMMED = 0.6
+
+
+def coordinate_layers(policy: nn.Module) -> list[CoordConv2d]:
+    """The layers of a policy that know coordinates; none in a plain one."""
+    return [layer for layer in policy.modules() if isinstance(layer, CoordConv2d)]
+
+
+@contextmanager
+def knowing_only(policy: nn.Module, known: Float[Tensor, "b 1 h w"]) -> Iterator[None]:
+    """Inside, every coordinate layer knows its coordinates in part of the picture.
+
+    Where ``known`` is 0, their share of the layer's output is what it is on average over the picture: the layer cannot
+    tell where it is, and nothing else changes.
+
+    Args:
+        policy: not compiled, or its graph would not hear of this.
+        known: 0 to 1 over the picture, of any size; one for each picture of a batch, or one for all.
+    """
+
+    def blend(layer: CoordConv2d, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        own = layer.position_map(inputs[0]).to(output.dtype)
+        share = F.adaptive_avg_pool2d(known, own.shape[-2:]).to(output.dtype)
+        return output + (1 - share) * (own.mean((-2, -1), keepdim=True) - own)
+
+    handles = [layer.register_forward_hook(blend) for layer in coordinate_layers(policy)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def without_coordinates(policy: ActorCriticPolicy) -> Iterator[ActorCriticPolicy]:
+    """A copy of a policy that cannot tell one place from another by its coordinates."""
+    copy = deepcopy(policy)  # of a compiled network, one that is not
+    with knowing_only(copy, torch.zeros(1, 1, 1, 1, device=policy.device)):
+        yield copy
+
+
+def picture_map(
+    policy: ActorCriticPolicy, picture: UInt8[Tensor, "c h w"], window: int = WINDOW, stride: int = STRIDE
+) -> Float[Tensor, "h w"]:
+    """Share of choices, 0 to 1, that would be others if a place of the picture were blurred."""
+    shown = picture[None].float()
+    kernel = 2 * int(3 * BLUR) + 1
+    return _occluded(lambda seen: _chances(policy, seen), shown,
+                     gaussian_blur(shown, [kernel, kernel], [BLUR, BLUR]), window, stride)  # fmt: skip
+
+
+def coordinate_map(
+    policy: ActorCriticPolicy, picture: UInt8[Tensor, "c h w"], window: int = WINDOW, stride: int = STRIDE
+) -> Float[Tensor, "h w"]:
+    """Share of choices, 0 to 1, that would be others if the coordinates of a place were an average place's."""
+    shown = picture[None].float()
+
+    def chances(known: Tensor) -> Tensor:
+        with knowing_only(policy, known):
+            return _chances(policy, shown.expand(len(known), -1, -1, -1))
+
+    known = torch.ones_like(shown[:, :1])
+    return _occluded(chances, known, torch.zeros_like(known), window, stride)
+
+
+def _chances(policy: ActorCriticPolicy, pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b actions"]:
+    distribution: Any = policy.get_distribution(pictures).distribution
+    chances: Tensor = distribution.probs
+    return chances.float()
+
+
+@torch.no_grad()
+def _occluded(
+    chances: Callable[[Tensor], Tensor],
+    shown: Float[Tensor, "1 c h w"],
+    hidden: Float[Tensor, "1 c h w"],
+    window: int,
+    stride: int,
+) -> Float[Tensor, "h w"]:
+    from captum.attr import Occlusion  # here: it brings half of matplotlib along
+
+    own, channels = chances(shown), shown.shape[1]
+
+    def likeness(changed: Tensor) -> Tensor:
+        return -(chances(changed) - own).abs().sum(1) / 2  # captum takes what a window makes fall
+
+    found: Tensor = Occlusion(likeness).attribute(
+        shown, (channels, window, window), (channels, stride, stride), hidden, perturbations_per_eval=_AT_ONCE
+    )
+    return found[0, 0]
+
+
+def reference_game(
+    env: AtariVecEnv, frames: int, generator: torch.Generator
+) -> tuple[UInt8[np.ndarray, "t c h w"], Frames]:
+    """A game that depends on the environment's seed and the generator alone, whoever is to look at it.
+
+    Random actions, each held for `HELD` steps. A trained agent's game would be its own: every agent must be asked about
+    the same moments.
+
+    Args:
+        env: one game, with ``render_mode="rgb_array"``.
+        frames: agent steps, after the first `SKIPPED`.
+        generator: of the actions.
+
+    Returns:
+        What an agent sees at each step, and the screen in colour at the same moment.
+    """
+    steps = SKIPPED + frames
+    drawn = torch.randint(len(env.console.actions), (-(-steps // HELD),), generator=generator)
+    seen, screens, obs = [], [], env.reset()
+    for step, action in enumerate(drawn.repeat_interleave(HELD)[:steps].tolist()):
+        if step >= SKIPPED:
+            seen.append(obs[0].copy())  # the emulators write into the same memory again
+            screens.append(np.array(env.get_images()[0]))
+        obs = env.step(np.array([action]))[0]
+    return np.stack(seen), np.stack(screens)
+
+
+def saliency_film(policy: ActorCriticPolicy, seen: UInt8[np.ndarray, "t c h w"], screens: Frames) -> Sheet:
+    """The game in grey, what the policy looks at in orange; right, where it has coordinates, what they decide in blue.
+
+    Args:
+        policy: of an agent; it is left as it is.
+        seen: what the agent sees at each moment.
+        screens: the same moments in colour, of any size.
+    """
+    copy = deepcopy(policy)  # of a compiled network, one that is not
+    copy.set_training_mode(False)
+    makers = {"picture": picture_map} | ({"coordinates": coordinate_map} if coordinate_layers(copy) else {})
+    pictures = torch.from_numpy(seen).to(policy.device)
+    return side_by_side({
+        name: overlay(screens, torch.stack([make(copy, picture) for picture in pictures]).cpu(), INKS[name])
+        for name, make in makers.items()
+    })  # fmt: skip
+
+
+def overlay(screens: Frames, heat: Float[Tensor, "t h2 w2"], ink: tuple[int, int, int]) -> Frames:
+    """Screens in dim grey under an ink as thick as the heat, which covers them at `FULL`."""
+    grey = _DIMMED * (torch.from_numpy(screens).float() @ torch.tensor(_LUMINANCE))[..., None]
+    stretched = F.interpolate(heat[:, None], screens.shape[1:3], mode="bilinear", align_corners=False)
+    thickness = (stretched / FULL).clamp(0, 1).permute(0, 2, 3, 1)
+    blended: np.ndarray = torch.lerp(grey, torch.tensor(ink, dtype=torch.float32), thickness).round().byte().numpy()
+    return blended
