@@ -15,7 +15,7 @@ gradient maps do (Adebayo et al. 2018, arXiv 1810.03292). What moves a policy at
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
@@ -75,9 +75,15 @@ def knowing_only(policy: nn.Module, known: Float[Tensor, "b 1 h w"]) -> Iterator
 @contextmanager
 def without_coordinates(policy: ActorCriticPolicy) -> Iterator[ActorCriticPolicy]:
     """A copy of a policy that cannot tell one place from another by its coordinates."""
-    copy = deepcopy(policy)  # of a compiled network, one that is not
-    with knowing_only(copy, torch.zeros(1, 1, 1, 1, device=policy.device)):
-        yield copy
+    blind = _copied(policy)
+    with knowing_only(blind, torch.zeros(1, 1, 1, 1, device=policy.device)):
+        yield blind
+
+
+def _copied(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+    """A copy to look into; of a compiled network, one that is not."""
+    # The policy's newest distribution may hang on a graph, which cannot be copied; looks replace it.
+    return deepcopy(policy, {id(policy.action_dist): copy(policy.action_dist)})
 
 
 def picture_map(
@@ -86,8 +92,8 @@ def picture_map(
     """Share of choices, 0 to 1, that would be others if a place of the picture were blurred."""
     shown = picture[None].float()
     kernel = 2 * int(3 * BLUR) + 1
-    return _occluded(lambda seen: _chances(policy, seen), shown,
-                     gaussian_blur(shown, [kernel, kernel], [BLUR, BLUR]), window, stride)  # fmt: skip
+    blurred = gaussian_blur(shown, [kernel, kernel], [BLUR, BLUR])
+    return _occluded(lambda known: _chances(policy, torch.lerp(blurred, shown, known)), picture, window, stride)
 
 
 def coordinate_map(
@@ -100,8 +106,7 @@ def coordinate_map(
         with knowing_only(policy, known):
             return _chances(policy, shown.expand(len(known), -1, -1, -1))
 
-    known = torch.ones_like(shown[:, :1])
-    return _occluded(chances, known, torch.zeros_like(known), window, stride)
+    return _occluded(chances, picture, window, stride)
 
 
 def _chances(policy: ActorCriticPolicy, pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b actions"]:
@@ -112,28 +117,26 @@ def _chances(policy: ActorCriticPolicy, pictures: Float[Tensor, "b c h w"]) -> F
 
 @torch.no_grad()
 def _occluded(
-    chances: Callable[[Tensor], Tensor],
-    shown: Float[Tensor, "1 c h w"],
-    hidden: Float[Tensor, "1 c h w"],
-    window: int,
-    stride: int,
+    chances: Callable[[Tensor], Tensor], picture: UInt8[Tensor, "c h w"], window: int, stride: int
 ) -> Float[Tensor, "h w"]:
+    """What ``chances`` makes of masks, (b, 1, h, w) with 1 for what is known, in which a window is 0."""
     from captum.attr import Occlusion  # here: it brings half of matplotlib along
 
-    own, channels = chances(shown), shown.shape[1]
+    all_known = torch.ones(1, 1, *picture.shape[1:], device=picture.device)
+    own = chances(all_known)
 
-    def likeness(changed: Tensor) -> Tensor:
-        return -(chances(changed) - own).abs().sum(1) / 2  # captum takes what a window makes fall
+    def likeness(known: Tensor) -> Tensor:
+        return -(chances(known) - own).abs().sum(1) / 2  # captum takes what a window makes fall
 
     found: Tensor = Occlusion(likeness).attribute(
-        shown, (channels, window, window), (channels, stride, stride), hidden, perturbations_per_eval=_AT_ONCE
+        all_known, (1, window, window), (1, stride, stride), perturbations_per_eval=_AT_ONCE
     )
     return found[0, 0]
 
 
 def reference_game(
     env: AtariVecEnv, frames: int, generator: torch.Generator
-) -> tuple[UInt8[np.ndarray, "t c h w"], Frames]:
+) -> tuple[UInt8[np.ndarray, "t c size size"], Frames]:
     """A game that depends on the environment's seed and the generator alone, whoever is to look at it.
 
     Random actions, each held for `HELD` steps. A trained agent's game would be its own: every agent must be asked about
@@ -158,7 +161,7 @@ def reference_game(
     return np.stack(seen), np.stack(screens)
 
 
-def saliency_film(policy: ActorCriticPolicy, seen: UInt8[np.ndarray, "t c h w"], screens: Frames) -> Sheet:
+def saliency_film(policy: ActorCriticPolicy, seen: UInt8[np.ndarray, "t c size size"], screens: Frames) -> Sheet:
     """The game in grey, what the policy looks at in orange; right, where it has coordinates, what they decide in blue.
 
     Args:
@@ -166,12 +169,12 @@ def saliency_film(policy: ActorCriticPolicy, seen: UInt8[np.ndarray, "t c h w"],
         seen: what the agent sees at each moment.
         screens: the same moments in colour, of any size.
     """
-    copy = deepcopy(policy)  # of a compiled network, one that is not
-    copy.set_training_mode(False)
-    makers = {"picture": picture_map} | ({"coordinates": coordinate_map} if coordinate_layers(copy) else {})
+    looked_into = _copied(policy)
+    looked_into.set_training_mode(False)
+    makers = {"picture": picture_map} | ({"coordinates": coordinate_map} if coordinate_layers(looked_into) else {})
     pictures = torch.from_numpy(seen).to(policy.device)
     return side_by_side({
-        name: overlay(screens, torch.stack([make(copy, picture) for picture in pictures]).cpu(), INKS[name])
+        name: overlay(screens, torch.stack([make(looked_into, picture) for picture in pictures]).cpu(), INKS[name])
         for name, make in makers.items()
     })  # fmt: skip
 
