@@ -76,7 +76,7 @@ class RlConfig(Config):
     max_frames: int = Field(108_000, ge=4, le=10**7, description="a game is cut after so many frames (30 minutes)")
     games: int = Field(30, ge=1, le=10_000, description="whole games of the evaluation")
     saliency: int = Field(
-        90, ge=0, le=2000, description="frames of the film of what the agent looks at; fewer than 2: no such film"
+        60, ge=0, le=2000, description="frames of the film of what the agent looks at; fewer than 2: no such film"
     )
     deterministic: bool = Field(
         False, description="the evaluated agent takes its likeliest action; off: draws it, as the Zoo does on Atari"

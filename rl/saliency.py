@@ -40,6 +40,7 @@ SKIPPED = 80  # agent steps: Ms. Pac-Man plays a tune for 65 before anything mov
 _AT_ONCE = 100  # windows in a batch
 _LUMINANCE = (0.299, 0.587, 0.114)
 _DIMMED = 0.6
+_THICKEST = 0.75  # what is below full colour must still be seen
 
 
 def coordinate_layers(policy: nn.Module) -> list[CoordConv2d]:
@@ -180,9 +181,9 @@ def saliency_film(policy: ActorCriticPolicy, seen: UInt8[np.ndarray, "t c size s
 
 
 def overlay(screens: Frames, heat: Float[Tensor, "t h2 w2"], ink: tuple[int, int, int]) -> Frames:
-    """Screens in dim grey under an ink as thick as the heat, which covers them at `FULL`."""
+    """Screens in dim grey under an ink as thick as the heat, thickest from `FULL` on."""
     grey = _DIMMED * (torch.from_numpy(screens).float() @ torch.tensor(_LUMINANCE))[..., None]
     stretched = F.interpolate(heat[:, None], screens.shape[1:3], mode="bilinear", align_corners=False)
-    thickness = (stretched / FULL).clamp(0, 1).permute(0, 2, 3, 1)
+    thickness = _THICKEST * (stretched / FULL).clamp(0, 1).permute(0, 2, 3, 1)
     blended: np.ndarray = torch.lerp(grey, torch.tensor(ink, dtype=torch.float32), thickness).round().byte().numpy()
     return blended

@@ -206,13 +206,14 @@ def test_ink_lies_where_the_heat_is() -> None:
     screens = np.full((2, 20, 10, 3), 200, np.uint8)
     heat = torch.zeros(2, 10, 10)
     heat[1] = FULL
+    full = [round(0.25 * 120 + 0.75 * part) for part in INKS["picture"]]
     frames = overlay(screens, heat, INKS["picture"])
     assert (frames[0] == 120).all()
-    assert (frames[1] == INKS["picture"]).all()
+    assert np.abs(frames[1].astype(int) - full).max() <= 1
     assert np.array_equal(overlay(screens, 3 * heat, INKS["picture"]), frames)  # no ink is thicker than full
     heat[1, :, 5:] = 0
     half = overlay(screens, heat, INKS["picture"])[1]
-    assert (half[:, :4] == INKS["picture"]).all()
+    assert np.array_equal(half[:, :4], frames[1, :, :4])
     assert (half[:, 6:] == 120).all()
 
 
