@@ -16,7 +16,7 @@ gradient maps do (Adebayo et al. 2018, arXiv 1810.03292). What moves a policy at
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ def knowing_only(policy: nn.Module, known: Float[Tensor, "b 1 h w"]) -> Iterator
 
     def blend(layer: CoordConv2d, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         own = layer.position_map(inputs[0]).to(output.dtype)
-        share = F.adaptive_avg_pool2d(known, own.shape[-2:]).to(output.dtype)
+        share = F.adaptive_avg_pool2d(known, (own.shape[-2], own.shape[-1])).to(output.dtype)
         return output + (1 - share) * (own.mean((-2, -1), keepdim=True) - own)
 
     handles = [layer.register_forward_hook(blend) for layer in coordinate_layers(policy)]
@@ -158,7 +158,7 @@ def reference_game(
         if step >= SKIPPED:
             seen.append(obs[0].copy())  # the emulators write into the same memory again
             screens.append(np.array(env.get_images()[0]))
-        obs = env.step(np.array([action]))[0]
+        obs = cast(np.ndarray, env.step(np.array([action]))[0])
     return np.stack(seen), np.stack(screens)
 
 

@@ -215,10 +215,11 @@ def _film_view(name: str, film: plots.Film, files: Mapping[str, bytes | str | No
     assert first.run is not None, "a film is made of complete runs"
     cell, config = first.cell, first.run.config
     shown = {"interpolation": config.FILM, "training": _GROWTH, **config.FILMS}[film.name]
+    still = {"interpolation": 0, "training": -1}.get(film.name, len(film.frames) // 2)
     seed = f"{cell.task}, seed {cell.seed}" if cell.task else f"Seed {cell.seed}"
     return {
         "gif": embedded("image/gif", files[f"{name}.gif"]),
-        "still": embedded("image/png", plots.png(film.frames[-1 if film.name == "training" else 0])),
+        "still": embedded("image/png", plots.png(film.frames[still])),
         "caption": f"{shown} {seed}. {_data_note(first)}".rstrip(),
         "link": f"{name}.gif",
     }
