@@ -115,7 +115,7 @@ def test_a_policy_that_looks_at_nothing_has_an_empty_map() -> None:
     heat = picture_map(policy(Corner, slope=0.0), noise())
     assert torch.equal(heat, torch.zeros_like(heat))
     blank = picture_map(policy(CoordCNN, coord=True, width=4), torch.zeros(4, SIDE, SIDE, dtype=torch.uint8))
-    assert torch.equal(blank, torch.zeros_like(blank))  # blurred black is black
+    assert blank.max() < 1e-6  # blurred black is black; a batch of another size rounds otherwise
 
 
 def test_other_weights_have_another_map() -> None:
