@@ -41,7 +41,7 @@ class PaddingStudy(Study):
     """
 
     config: PaddingConfig
-    film_frames, film_grid, film_fps = 28, (2, 2), 10
+    film_frames, film_grid, film_fps = 16, (2, 1), 8
 
     def __init__(self, config: Config, fabric: Fabric) -> None:
         self.config, self.fabric = cast(PaddingConfig, config), fabric

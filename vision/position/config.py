@@ -63,10 +63,11 @@ class PositionConfig(Config):
     size: int = Field(
         0, ge=0, le=1024, description=f"pixels along an image's edge; 0: a run's own, else 112 ({PAPER}: 224)"
     )
-    images: int = Field(128, ge=2, le=10**6, description="training images, kept as features in memory (float32)")
-    test_images: int = Field(64, ge=1, le=10**6, description="natural images that score, and as many of noise")
+    batch: int = Field(8, ge=2, le=2**20, description=f"images in a step, each with all its places ({PAPER}: 32)")
+    images: int = Field(96, ge=2, le=10**6, description="training images, kept as features in memory (float32)")
+    test_images: int = Field(32, ge=1, le=10**6, description="natural images that score, and as many of noise")
     roll: bool = Field(
-        False, description="roll each image around by a random way: its content then says nothing of its place"
+        True, description=f"roll each image around by a random way: its content says nothing of its place ({PAPER}: no)"
     )
     shuffle: bool = Field(False, description="control: give each image's features to its places anew, at random")
     grid: int = Field(28, ge=4, le=256, description=f"places along an edge of features and maps ({PAPER})")
@@ -75,7 +76,7 @@ class PositionConfig(Config):
     depth: Depth = Field("1", description=f"convolutions of the probe, ReLU between them ({PAPER}: 1; also 2, 3)")
     probe_padding: ProbePadding = Field("0", description=f"zeros around the probe's inputs ({PAPER}: 0; also 1, 2)")
     hidden: int = Field(16, ge=1, le=1024, description="channels between the probe's convolutions, for each map")
-    steps: int = Field(400, ge=1, le=10**9, description=f"training steps of the probe ({PAPER}: 15 epochs of DUT-S)")
+    steps: int = Field(300, ge=1, le=10**9, description=f"training steps of the probe ({PAPER}: 15 epochs of DUT-S)")
     lr: float = Field(3e-3, gt=0, le=1, description=f"Adam learning rate ({PAPER}: SGD with momentum)")
     l2: float = Field(1e-4, ge=0, le=1, description=f"weight of the L2 penalty, as weight_decay ({PAPER}: 1e-4)")
     decay: float = Field(0.5, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")
@@ -86,7 +87,9 @@ class PositionConfig(Config):
         names = ("image", *MODELS)
         if "/" not in value and value not in names:
             close = nearest(value, names)
-            raise ValueError(f"allowed are image, a run's folder (with a /), {', '.join(MODELS)}{close}")
+            if close:
+                raise ValueError(f"there is no such network{close}")
+            raise ValueError(f"allowed are image, a run's folder (with a /), {', '.join(MODELS)}")
         return value
 
     @field_validator("stages")

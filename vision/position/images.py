@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from sandbox.blocks import keyed_generator
@@ -14,8 +14,8 @@ from sandbox.data.shapes import SortOfClevr
 from sandbox.errors import UserError, warn
 from vision.position.config import PositionConfig
 
-Bytes = UInt8[np.ndarray, "n 3 h w"]
-Images = Float[Tensor, "n 3 h w"]
+Bytes = UInt8[np.ndarray, "_ 3 h w"]
+Images = Float[Tensor, "_ 3 h w"]
 TEST_FROM = 1_000_000  # index of the first drawn test image: far beyond the training images
 # Folders of images inside the archives of the paper's two data sets, training first.
 LAYOUTS = (
@@ -46,7 +46,7 @@ def natural_images(config: PositionConfig, size: int) -> tuple[Bytes, Bytes]:
     return train, test
 
 
-def _drawn(config: PositionConfig, indices: np.ndarray, size: int) -> Bytes:
+def _drawn(config: PositionConfig, indices: Int64[np.ndarray, " n"], size: int) -> Bytes:
     if config.data == "rooms":
         images = Rooms(size=max(size, SIZES[0])).render(indices).images
     else:

@@ -66,16 +66,33 @@ class PositionProbe(nn.Module):
 
     def forward(self, features: Features) -> Float[Tensor, "b 5 g g"]:
         """The five maps that the features suggest."""
-        # (x - mean) / deviation folded into the first convolution: padding stays zero in units of x, nothing is copied.
+        # (x - mean) / deviation folded into the first convolution: it pads zeros in units of x, and nothing is copied.
         weight = self.first.weight / self.deviation[:, None, None]
         assert self.first.bias is not None
         bias = self.first.bias - torch.einsum("ochw,c->o", weight, self.mean)
-        x = F.conv2d(features, weight, bias, padding=self.first.padding)
+        x = thin_convolution(features, weight, bias, int(self.first.padding[0]))
         for layer in self.rest:
             x = layer(F.relu(x))
         if x.shape[-2:] != features.shape[-2:]:
             x = F.interpolate(x, size=features.shape[-2:], mode="bilinear", align_corners=False)
         return x
+
+
+def thin_convolution(
+    x: Features, weight: Float[Tensor, "o c k k"], bias: Float[Tensor, " o"], padding: int
+) -> Float[Tensor, "b o h w"]:
+    """``F.conv2d(x, weight, bias, padding=padding)``, faster where a few channels are made of very many.
+
+    One matrix product gives every place the k x k taps of its output; shifted against each other they are summed. Over
+    1472 channels to 5 (forward and backward, one thread) it took 51 ms where the convolution took 75 to 124.
+    ``x`` is not copied if it is in channels_last.
+    """
+    (b, c, h, w), k = x.shape, weight.shape[-1]
+    taps = x.permute(0, 2, 3, 1).reshape(-1, c) @ weight.permute(1, 2, 3, 0).reshape(c, -1)
+    maps = F.pad(taps.view(b, h, w, k, k, -1), (0, 0, 0, 0, 0, 0, padding, padding, padding, padding))
+    height, width = h + 2 * padding - k + 1, w + 2 * padding - k + 1
+    parts = [maps[:, i : i + height, j : j + width, i, j] for i in range(k) for j in range(k)]
+    return (torch.stack(parts).sum(0) + bias).permute(0, 3, 1, 2)
 
 
 class ProbeTrainer:
@@ -95,7 +112,8 @@ class ProbeTrainer:
         kernel: int = 3, depth: int = 1, padding: int = 0, hidden: int = 16,
     ) -> None:  # fmt: skip
         grid, device = features.shape[-1], features.device
-        self.features, self.steps, self.lr, self.decay = features, steps, lr, decay
+        self.features = features.contiguous(memory_format=torch.channels_last)
+        self.steps, self.lr, self.decay = steps, lr, decay
         self.maps = position_maps(grid).to(device)
         self.probe = PositionProbe(
             features.shape[1], kernel=kernel, depth=depth, padding=padding, hidden=hidden, grid=grid

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -97,15 +98,19 @@ class Probing:
 
     def picture(self) -> tuple[Sheet, float]:
         """The five maps, asked for and answered, on a few images; the primary score of the natural ones among them."""
-        rows, natural = [], None
-        for shown, inputs in self.test.items():
-            few = inputs[: _PREVIEW if shown == "natural" else 1]
-            features = torch.cat(list(self._features(few, shown)))
-            natural = features if natural is None else natural
-            for part, said in zip(few, self.trainer.answers(features), strict=True):
-                rows.append((shown, self._picture(part[None]), said))
-        assert natural is not None
-        return sheet(self.trainer.maps, rows), self.trainer.scores({"natural": [natural]})["score/spc"]
+        rows = [
+            (shown, self._picture(part[None]), said)
+            for shown, (inputs, features) in self._few.items()
+            for part, said in zip(inputs, self.trainer.answers(features), strict=True)
+        ]
+        spc = self.trainer.scores({"natural": [self._few["natural"][1]]})["score/spc"]
+        return sheet(self.trainer.maps, rows), spc
+
+    @cached_property
+    def _few(self) -> dict[str, tuple[Tensor, Features]]:
+        """The inputs of every picture and their features, by kind."""
+        few = {shown: inputs[: _PREVIEW if shown == "natural" else 1] for shown, inputs in self.test.items()}
+        return {shown: (inputs, torch.cat(list(self._features(inputs, shown)))) for shown, inputs in few.items()}
 
     @torch.no_grad()
     def _picture(self, inputs: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class PositionStudy(Study):
     """
 
     config: PositionConfig
-    film_frames, film_grid, film_fps = 28, (2, 2), 10
+    film_frames, film_grid, film_fps = 16, (2, 1), 8
 
     def __init__(self, config: Config, fabric: Fabric) -> None:
         self.config, self.fabric = cast(PositionConfig, config), fabric
