@@ -32,15 +32,15 @@ class PaddingConfig(Config):
     )
     images: int = Field(4096, ge=32, le=10**6, description="training images of the classifier")
     test_images: int = Field(512, ge=2, le=10**6, description="held-out images that score the classifier")
-    steps: int = Field(400, ge=1, le=10**9, description="training steps of the classifier")
+    steps: int = Field(300, ge=1, le=10**9, description="training steps of the classifier")
     lr: float = Field(3e-3, gt=0, le=1, description="Adam learning rate of the classifier")
     decay: float = Field(0.5, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")
     kernel: Kernel = Field("3", description="of the probe's convolutions")
     depth: Depth = Field("1", description="convolutions of the probe")
     probe_padding: ProbePadding = Field("0", description="zeros around the probe's inputs")
-    probe_images: int = Field(128, ge=2, le=10**6, description="training images of the probe")
+    probe_images: int = Field(96, ge=2, le=10**6, description="training images of the probe")
     probe_steps: int = Field(300, ge=1, le=10**6, description="training steps of the probe")
-    probe_batch: int = Field(16, ge=2, le=10**6, description="images in a step of the probe")
+    probe_batch: int = Field(8, ge=2, le=10**6, description="images in a step of the probe")
     grid: int = Field(32, ge=8, le=64, description="places along an edge of features and maps; levels come to it by "
                       "nearest pixels, which with 8, 16, 32 and 64 moves none")  # fmt: skip
 
@@ -66,11 +66,12 @@ class PaddingConfig(Config):
 
     def probe(self) -> PositionConfig:
         """The probe of the trained classifier."""
-        return PositionConfig(
-            seed=self.seed, data="shapes", roll=self.roll, size=64, images=self.probe_images,
-            test_images=min(64, self.test_images), grid=self.grid, resize="nearest", kernel=self.kernel,
-            depth=self.depth, probe_padding=self.probe_padding, steps=self.probe_steps, batch=self.probe_batch,
-        )  # fmt: skip
+        own = ("seed", "roll", "grid", "kernel", "depth", "probe_padding")
+        fields = {
+            "images": self.probe_images, "test_images": min(64, self.test_images), "steps": self.probe_steps,
+            "batch": self.probe_batch, "data": "shapes", "resize": "nearest", "size": 64,
+        }  # fmt: skip
+        return PositionConfig.model_validate({**fields, **{name: getattr(self, name) for name in own}})
 
     def shrunk(self) -> Self:
         """The recipe in seconds: a thin network, few images."""

@@ -128,9 +128,10 @@ CONFIG = PositionConfig
 
 def position_scores(curve: str | None) -> tuple[Score, ...]:
     """What every probe reports; the primary score is the mean over the two ramps on natural images."""
+    measures: tuple[tuple[str, Literal["higher", "lower"]], ...] = (("spc", "higher"), ("mae", "lower"))
     each = [
-        Score(f"score/{measure}_{name}_{shown}", better, f"{words} {name.upper()}, {shown}")
-        for measure, better, words in (("spc", "higher", "SPC"), ("mae", "lower", "MAE"))
+        Score(f"score/{measure}_{name}_{shown}", better, f"{measure.upper()} {name.upper()}, {shown}")
+        for measure, better in measures
         for name in MAPS
         for shown in INPUTS
     ]

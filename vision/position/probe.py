@@ -17,6 +17,7 @@ from vision.position.config import INPUTS, MAPS
 from vision.position.maps import mean_absolute_error, position_maps, rank_correlation
 
 Features = Float[Tensor, "b c g g"]
+START = 0.1  # of Xavier's law, in the last layer: what few steps do not unlearn of it is noise in the answers
 _CHUNK = 16  # images at a time outside training
 
 
@@ -55,6 +56,13 @@ class PositionProbe(nn.Module):
         )
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("deviation", torch.ones(channels))
+
+    @property
+    def last(self) -> nn.Conv2d:
+        """The convolution whose output is the maps."""
+        layer = self.rest[-1] if len(self.rest) else self.first
+        assert isinstance(layer, nn.Conv2d)
+        return layer
 
     @torch.no_grad()
     def standardise(self, features: Features) -> None:
@@ -119,6 +127,8 @@ class ProbeTrainer:
             features.shape[1], kernel=kernel, depth=depth, padding=padding, hidden=hidden, grid=grid
         )
         seed_parameters(self.probe, seed, "probe")  # Xavier's law, all but: the fan-out is small beside the fan-in
+        with torch.no_grad():
+            self.probe.last.weight.mul_(START)
         self.probe.to(device).standardise(features)
         self.optimiser = torch.optim.Adam(
             self.probe.parameters(), lr, weight_decay=l2, fused=device.type in ("cpu", "cuda")
