@@ -17,7 +17,7 @@ from vision.padding.study import PaddingStudy
 
 PADDINGS = get_args(Padding)
 SMALL: dict[str, Any] = {
-    "width": 2, "images": 64, "test_images": 16, "batch": 16, "steps": 2, "probe_images": 32, "probe_steps": 100,
+    "width": 2, "images": 64, "test_images": 16, "batch": 16, "steps": 2, "probe_images": 16, "probe_steps": 40,
 }  # fmt: skip
 
 

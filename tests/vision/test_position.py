@@ -7,18 +7,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from shop import SmokeRun
+from stable_baselines3.common.policies import ActorCriticCnnPolicy
 from torch import Tensor, nn
 
-from sandbox.config import COMMAND_LINE, study_scores, validated
+from rl.config import RlConfig
+from rl.policies import CoordCNN
+from sandbox.config import COMMAND_LINE, Config, study_scores, validated
 from sandbox.errors import UserError
+from sandbox.loading import Loaded
+from sandbox.run import Run
 from sandbox.training import make_fabric
+from vae.config import VaeConfig
+from vae.networks import make_networks as vae_networks
+from vision.config import VisionConfig
 from vision.door import arguments
+from vision.networks import make_network as coordinate_network
 from vision.position.config import INPUTS, MAPS, PositionConfig, table
-from vision.position.encoders import Encoder, make_encoder, make_levels
+from vision.position.encoders import Encoder, _of_run, make_encoder, make_levels
 from vision.position.images import natural_images, rolled
 from vision.position.levels import Levels, find_levels, strip_padding
 from vision.position.maps import mean_absolute_error, position_maps, rank_correlation
@@ -119,7 +129,7 @@ def test_an_encoder_that_says_the_same_everywhere_scores_zero() -> None:
 
 
 def test_a_probe_s_own_padding_is_a_source_of_position() -> None:
-    padded = probed(Constant(), probe_padding="1", depth="2", hidden=4)
+    padded = probed(Constant(), probe_padding="1", depth="2", hidden=4, steps=60)
     assert padded["score/spc_g_natural"] > 0.1
 
 
@@ -298,6 +308,55 @@ def test_a_gan_s_two_sides_can_be_probed(smoke_run: SmokeRun) -> None:
         make_encoder(config(target=target, target_module="generater"), CPU)
 
 
+def loaded(study: str, config: Config, networks: dict[str, nn.Module]) -> Loaded:
+    run = Run(Path("runs/some/where"), study, "x", "coord", "32", config)
+    return Loaded(run, config, networks, None, 7)  # type: ignore[arg-type]
+
+
+def levels_of(made: Encoder) -> list[tuple[int, ...]]:
+    made.network.eval()
+    example = made.example()
+    return [tuple(level.shape[1:]) for level in Levels(made.network, find_levels(made.network, example))(example)]
+
+
+def test_both_halves_of_a_vae_can_be_probed() -> None:
+    own = VaeConfig.model_validate({"width": 2, "e_width": 2})
+    networks = dict(zip(("encoder", "decoder"), vae_networks(own), strict=True))
+    found = loaded("vae", own, networks)
+    assert levels_of(_of_run(found, config())) == [(2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4)]
+    makes = _of_run(found, config(target_module="decoder"))
+    assert makes.draw is not None
+    assert levels_of(makes) == [(16, 4, 4), (16, 8, 8), (8, 16, 16), (4, 32, 32), (2, 64, 64)]
+
+
+@pytest.mark.parametrize(
+    ("task", "coord", "levels"),
+    [
+        ("regression", False, 4),  # sees an image of one channel
+        ("rendering", False, 6),  # paints: two numbers in
+        ("classification", True, 1),  # matrix products: nothing but its output has places
+    ],
+)
+def test_every_coordinate_task_can_be_probed(task: str, coord: bool, levels: int) -> None:
+    own = VisionConfig.model_validate({"task": task, "coord": coord, "downsampling": "pool", "pooling": "dense"})
+    made = _of_run(loaded("vision", own, {"network": coordinate_network(own)}), config(size=0))
+    assert (made.draw is None) == (task == "regression")
+    assert len(levels_of(made)) == levels
+
+
+def test_an_agent_sees_grey_images_that_stand_still() -> None:
+    screen = spaces.Box(0, 255, (4, 84, 84), np.uint8)
+    policy = ActorCriticCnnPolicy(
+        screen, spaces.Discrete(3), lambda _: 1e-3, net_arch=[],
+        features_extractor_class=CoordCNN, features_extractor_kwargs={"coord": True, "width": 4},
+    )  # fmt: skip
+    made = _of_run(loaded("rl", RlConfig(), {"policy": policy}), config())
+    assert made.size == 84
+    shown = made.prepare(torch.rand(2, 3, 84, 84))
+    assert torch.equal(shown[:, 0], shown[:, 3])
+    assert levels_of(made) == [(4, 20, 20), (8, 9, 9), (8, 7, 7)]
+
+
 # ---- the study
 
 
@@ -352,7 +411,7 @@ def test_a_target_names_its_run(smoke_run: SmokeRun) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"target": "vgg61"}, "did you mean 'vgg16'"),
+        ({"target": "vg16"}, "did you mean 'vgg16'"),
         ({"stages": "0"}, "levels counted from 1"),
         ({"strip_padding": True}, "target image has none"),
         ({"images": 4}, "must not exceed images"),

@@ -86,10 +86,8 @@ class PositionConfig(Config):
     def _known(cls, value: str) -> str:
         names = ("image", *MODELS)
         if "/" not in value and value not in names:
-            close = nearest(value, names)
-            if close:
-                raise ValueError(f"there is no such network{close}")
-            raise ValueError(f"allowed are image, a run's folder (with a /), {', '.join(MODELS)}")
+            raise ValueError("allowed are image, a run's folder (with a / in it) and torchvision's AlexNet, VGGs and "
+                             f"ResNets{nearest(value, names)}")  # fmt: skip
         return value
 
     @field_validator("stages")
