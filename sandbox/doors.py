@@ -183,7 +183,7 @@ def parse(study: str, arguments: Sequence[str] | None = None) -> Order:
     if experiment.tasks:
         parser.add_argument(f"--{model.task_field}", dest="task", type=one_of(*experiment.tasks), metavar="NAME",
                             help=f"one of {', '.join(experiment.tasks)} (default: the first)")  # fmt: skip
-    leave_out = ("coord", *[field] * bool(field), *[model.task_field] * bool(experiment.tasks))
+    leave_out = ["coord", *([field] if field else []), *[model.task_field] * bool(experiment.tasks)]
     add_fields(parser, model, experiment, leave_out)
     parser.add_argument("-h", "--help", action="help", help="this page")
     options = parser.parse(arguments)

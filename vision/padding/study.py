@@ -61,7 +61,7 @@ class PaddingStudy(Study):
         self.train, self.train_labels = self._data(np.arange(self.config.images), 2)
         self.test, self.test_labels = self._data(first_test + np.arange(self.config.test_images), 3)
         self.epochs = Epochs(self.config.images, config.batch, config.seed)
-        self._probed: tuple[int, Probing] | None = None
+        self._probed: Probing | None = None
 
     def _data(self, indices: Int64[np.ndarray, " n"], key: int) -> tuple[Tensor, Tensor]:
         """Images, bytes, and the class of each: 2 x (the red object is a disc) + (the blue one is)."""
@@ -157,7 +157,8 @@ def _scaled(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
 def _difference(level: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w"]:
     """Distance of each place's features from their mean over places, in lengths of that mean, at most 1."""
     mean = level.mean((2, 3), keepdim=True)
-    return ((level - mean).norm(dim=1) / mean.norm(dim=1).clamp_min(1e-12)).clamp(max=1)
+    distance: Tensor = (level - mean).norm(dim=1) / mean.norm(dim=1).clamp_min(1e-12)
+    return distance.clamp(max=1)
 
 
 STUDY = PaddingStudy
