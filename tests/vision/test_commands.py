@@ -63,8 +63,10 @@ def probed(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 def test_a_probe_prints_the_paper_s_table(probed: tuple[Path, str]) -> None:
     root, printed = probed
-    (head,) = [line for line in printed.splitlines() if "SPC" in line]
-    assert head.split() == ["SPC", "natural", "black", "white", "noise", "MAE", "natural", "black", "white", "noise"]
+    lines = [line.split() for line in printed.splitlines()]
+    head = lines.index(["SPC", "MAE"])
+    assert lines[head + 1] == 2 * ["natural", "black", "white", "noise"]
+    assert [line[0] for line in lines[head + 2 : head + 7]] == ["H", "V", "G", "HS", "VS"]
     assert "megabytes" in printed
     assert {"interpolation.gif", "training.gif"} <= {path.name for path in (root / PROBED / "samples").iterdir()}
 

@@ -323,7 +323,7 @@ def test_both_halves_of_a_vae_can_be_probed() -> None:
     own = VaeConfig.model_validate({"width": 2, "e_width": 2})
     networks = dict(zip(("encoder", "decoder"), vae_networks(own), strict=True))
     found = loaded("vae", own, networks)
-    assert levels_of(_of_run(found, config())) == [(2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4)]
+    assert levels_of(_of_run(found, config(size=0))) == [(2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4)]
     makes = _of_run(found, config(target_module="decoder"))
     assert makes.draw is not None
     assert levels_of(makes) == [(16, 4, 4), (16, 8, 8), (8, 16, 16), (4, 32, 32), (2, 64, 64)]
@@ -385,8 +385,8 @@ def test_a_probe_does_not_go_on_with_other_weights() -> None:
 
 def test_the_table_has_a_row_a_map() -> None:
     lines = table({"score/spc_h_natural": 0.5, "score/mae_vs_noise": None, "score/spc": 0.25})
-    assert len(lines) == 1 + len(MAPS) + 1
-    assert lines[1].split()[:2] == ["H", "0.500"]
+    assert len(lines) == 2 + len(MAPS) + 1
+    assert lines[2].split()[:2] == ["H", "0.500"]
     assert lines[-1].split() == ["score/spc", "0.250"]
 
 

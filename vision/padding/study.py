@@ -157,8 +157,8 @@ def _scaled(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
 def _difference(level: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w"]:
     """Distance of each place's features from their mean over places, in lengths of that mean, at most 1."""
     mean = level.mean((2, 3), keepdim=True)
-    distance: Tensor = (level - mean).norm(dim=1) / mean.norm(dim=1).clamp_min(1e-12)
-    return distance.clamp(max=1)
+    distance: Tensor = torch.linalg.vector_norm(level - mean, dim=1)
+    return distance.div(torch.linalg.vector_norm(mean, dim=1).clamp_min(1e-12)).clamp(max=1)
 
 
 STUDY = PaddingStudy

@@ -146,7 +146,7 @@ SCORES = position_scores("preview/spc")
 def table(scores: Mapping[str, float | None]) -> list[str]:
     """The scores as the paper's Table 1 lays them out: a row a map, SPC and MAE on each kind of image."""
     head = "".join(f"{shown:>9}" for shown in INPUTS)
-    lines = [f"    {'SPC':>4}{head[4:]}  {'MAE':>4}{head[4:]}"]
+    lines = [f"{'':6}{'SPC':38}MAE", f"{'':4}{head}  {head}"]
     for name in MAPS:
         parts = [[scores.get(f"score/{measure}_{name}_{shown}") for shown in INPUTS] for measure in ("spc", "mae")]
         cells = ["".join(f"{_number(value):>9}" for value in part) for part in parts]
