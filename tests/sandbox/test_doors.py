@@ -254,7 +254,9 @@ def test_the_list_has_a_line_for_each_door_and_each_config(tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     for study, text in STUDIES.items():
-        assert [line.split()[-len(text.split()) :] for line in lines if f"sandbox.{study} " in line] == [text.split()]
+        door, _, task = study.partition(".")
+        flag = f"--task {task} " if task else f"sandbox.{door} "
+        assert [line.split()[-len(text.split()) :] for line in lines if flag in line] == [text.split()]
     for name in config_names():
         assert sum(line.split()[:1] == [name] and len(line.split()) > 3 for line in lines) == 1
 
