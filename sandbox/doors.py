@@ -33,6 +33,7 @@ DEFAULT_CONFIG = {
     "rl": "rl/mspacman",
     "vision": "vision/classification",
 }
+_WIDEST = 80  # characters of names that stand behind a flag; more stand in its help
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -90,13 +91,14 @@ def add_fields(
         flag, target = f"--{name.replace('_', '-')}", f"field_{name}"
         default = experiment.values.get(name, field.default)
         shown = {True: "on", False: "off"}[default] if isinstance(default, bool) else default
-        text = f"{field.description} (default: {shown})".replace("%", "%%")
+        text, names = f"{field.description} (default: {shown})", ",".join(choices(field))
+        long = len(names) > _WIDEST
+        text = (f"{text}: {names.replace(',', ', ')}" if long else text).replace("%", "%%")
         if field.annotation is bool:
             group.add_argument(flag, dest=target, action=argparse.BooleanOptionalAction,
                                default=argparse.SUPPRESS, help=text)  # fmt: skip
         else:
-            names = "{" + ",".join(choices(field)) + "}"
-            metavar = names if choices(field) else "N" if field.annotation is int else "X"
+            metavar = "NAME" if long else f"{{{names}}}" if names else "N" if field.annotation is int else "X"
             group.add_argument(flag, dest=target, default=argparse.SUPPRESS, metavar=metavar, help=text)
 
 

@@ -151,7 +151,7 @@ CHANGED: dict[str, object] = {
     "padding_mode": "circular", "width": 3, "d_width": 4, "latent": 5, "latent_law": "normal", "loss": "hinge",
     "gamma": 2.5, "penalty_every": 3, "g_steps": 2, "lr_g": 0.25, "lr_d": 0.5, "beta1": 0.125, "beta2": 0.75,
     "decay": 0.125, "ema": 0.5, "images": 99, "separation": "paper", "data": "lsun", "size": 32,
-    "data_root": "elsewhere", "data_cache": "there", "category": "kitchen",
+    "data_root": "elsewhere", "data_cache": "there", "category": "kitchen", "fid_weights": "weights.pth",
 }  # fmt: skip
 
 
