@@ -13,12 +13,13 @@ from typing import Any, Literal
 import torch
 from gymnasium import spaces
 from jaxtyping import Float
-from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from rl.config import Padding, Pooling
+from rl.one_pass import KeepingPolicy
 from sandbox.blocks import Convolutions, keyed_generator
 from sandbox.config import CoordLayers
 from sandbox.coordconv import CoordConv2d
@@ -101,7 +102,7 @@ def _pooled(pooling: Pooling) -> list[nn.Module]:
     return [*pools.get(pooling, []), nn.Flatten()]
 
 
-class ActorCoordPolicy(ActorCriticCnnPolicy):
+class ActorCoordPolicy(KeepingPolicy):
     """Actor and critic with a `CoordCNN` each: coordinates in the actor's, none in the critic's.
 
     The paper puts "a CoordConv layer in the actor" and does not say what the critic has.
@@ -116,8 +117,8 @@ class ActorCoordPolicy(ActorCriticCnnPolicy):
         return self.features_extractor_class(self.observation_space, **{**self.features_extractor_kwargs, **plain})
 
 
-POLICIES: dict[Literal["shared", "actor"], type[ActorCriticCnnPolicy]] = {
-    "shared": ActorCriticCnnPolicy,
+POLICIES: dict[Literal["shared", "actor"], type[KeepingPolicy]] = {
+    "shared": KeepingPolicy,
     "actor": ActorCoordPolicy,
 }
 

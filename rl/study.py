@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from jaxtyping import Float64, UInt8
 from lightning_fabric import Fabric
-from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import Logger
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 from rl.config import RlConfig
 from rl.envs import AtariVecEnv
 from rl.games import human_normalised
+from rl.one_pass import OnePassA2C
 from rl.policies import POLICIES, CoordCNN, seed_policy
 from rl.saliency import FPS, coordinate_layers, reference_game, saliency_film, without_coordinates
 from sandbox import processes
@@ -65,12 +65,12 @@ class Record(nn.Module):
         return [{"r": r, "l": frames, "t": 0.0} for r, frames in self.games.tolist() if not math.isnan(r)]
 
 
-def make_agent(config: RlConfig, env: AtariVecEnv, device: str, *, bf16: bool = False) -> A2C:
-    """stable-baselines3's A2C on our network, its weights drawn from the run's seed."""
+def make_agent(config: RlConfig, env: AtariVecEnv, device: str, *, bf16: bool = False) -> OnePassA2C:
+    """A2C on our network, whose weights are drawn from the run's seed; it looks at each observation once."""
     network = {name: getattr(config, name)
                for name in ("coord", "coord_layers", "with_r", "padding_mode", "pooling", "width")}  # fmt: skip
     falls = config.lr_schedule == "linear"
-    model = A2C(
+    model = OnePassA2C(
         POLICIES[config.heads], env, learning_rate=lambda left: config.lr * (left if falls else 1.0),
         n_steps=config.n_steps, gamma=config.gamma, gae_lambda=config.gae_lambda, ent_coef=config.entropy,
         vf_coef=config.value, max_grad_norm=config.max_grad_norm, stats_window_size=WINDOW, device=device,

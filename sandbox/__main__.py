@@ -22,8 +22,9 @@ def main() -> None:
     """Prints a line for each door and each configuration."""
     Parser("python -m sandbox", "Lists the doors and the configurations.").parse(sys.argv[1:])
     print("Doors (each with --help):")
-    for door, line in {**STUDIES, **_OTHERS}.items():
-        print(f"  python -m sandbox.{door:<8} {line}")
+    for name, line in {**STUDIES, **_OTHERS}.items():
+        door, _, task = name.partition(".")
+        print(f"      --task {task:<19} {line}" if task else f"  python -m sandbox.{door:<13} {line}")
     print("\nConfigs (python -m sandbox.STUDY --config NAME):")
     for name in config_names():
         print(f"  {name:<26} {_title(name)}")

@@ -21,7 +21,9 @@ STUDIES = {
     "vae": "beta-VAEs with matched and broadcast decoders on Sort-of-CLEVR, with walks between images",
     "rl": "A2C on Atari games, on ale-py's own emulators; ends with whole games and a film of play",
     "vision": "the paper's coordinate tasks: classification, regression, rendering of one position",
-}  # name -> one line for `python -m sandbox`
+    "vision.position": "how much position a network's features hold: a probe on any network",
+    "vision.padding": "where that position comes from: classifiers that differ in their padding, each probed",
+}  # name -> one line for `python -m sandbox`; DOOR.TASK is a task with a package of its own behind another study's door
 # A package of one's own becomes a study through the entry point group "coordconv_sandbox.studies".
 STUDIES |= {
     point.name: str(point.dist.metadata["Summary"] if point.dist else point.value)
@@ -62,7 +64,8 @@ class Config(BaseModel):
     """What every study has: the fields that identify a run. Frozen; unknown keys are refused.
 
     Attributes:
-        config_field: the field whose flag also chooses the study's YAML file of that name, where --config does not.
+        config_field: the field whose flag also chooses the study's YAML file of that name, where --config does not; a
+            task with a model of its own (see `tasks_of`) has the same field.
         PLACES: fields that say where data lie on this machine, and are no part of a run's identity.
         COUNTED: what the x-axis of the curves counts, ``steps`` times ``batch`` of them in a run.
         PUBLISHED: what others reported over all tasks, for the report's table over tasks.
@@ -153,6 +156,26 @@ def folder_name(name: object, what: str) -> str:
     return name
 
 
+def door_of(study: str) -> str:
+    """The door that a study goes through, also the folder of its runs: ``vision`` for ``vision.position``."""
+    return study.partition(".")[0]
+
+
+def command_of(study: str) -> str:
+    """The start of a study's command line: ``python -m sandbox.vision --task position``."""
+    door, _, task = study.partition(".")
+    return f"python -m sandbox.{door}{f' --{study_config(door).config_field} {task}' if task else ''}"
+
+
+def tasks_of(door: str) -> dict[str, str]:
+    """What ``config_field`` can be at a door: task -> the study that has it. Empty where the door has but one."""
+    field = study_config(door).config_field
+    if field is None:
+        return {}
+    own = dict.fromkeys(choices(study_config(door).model_fields[field]), door)
+    return own | {study.partition(".")[2]: study for study in STUDIES if study.startswith(f"{door}.")}
+
+
 def study_config(study: str) -> type[Config]:
     """The configuration model of a study; imports ``<study>.config``.
 
@@ -177,16 +200,26 @@ def study_scores(study: str, config: Config) -> tuple[Score, ...]:
     return tuple(sorted(scores, key=lambda score: not score.primary))
 
 
+def printed_scores(study: str, scores: Mapping[str, float | None]) -> list[str]:
+    """The lines a door prints of a finished run: one a score, or what ``table(scores)`` of the study's config gives."""
+    module = _study_module(study)
+    if hasattr(module, "table"):
+        return list(module.table(scores))
+    width = max(map(len, scores), default=0)
+    return [f"{tag:{width}}  {'undefined' if value is None else f'{value:.4g}'}" for tag, value in scores.items()]
+
+
 def _study_module(study: str) -> Any:
     try:
         return import_module(f"{study}.config")
     except ModuleNotFoundError as error:
-        if error.name not in (study, f"{study}.config"):
+        package = door_of(study)
+        if error.name not in (package, study, f"{study}.config"):
             raise
-        if error.name == study:
-            raise UserError(f"the study's package {study!r} is not installed") from None
-        found = getattr(import_module(study), "__path__", ["?"])[0]
-        raise UserError(f"{found} hides the sandbox's own package {study!r}: run from another folder") from None
+        if error.name == package:
+            raise UserError(f"the study's package {package!r} is not installed") from None
+        found = getattr(import_module(package), "__path__", ["?"])[0]
+        raise UserError(f"{found} hides the sandbox's own package {package!r}: run from another folder") from None
 
 
 def validated(model: type[Config], values: Mapping[str, Any], source: str) -> Config:

@@ -6,21 +6,24 @@ the same one-line complaint with the nearest name.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from sandbox.config import Config, choices, study_config
-from sandbox.errors import UserError
+from sandbox.config import STUDIES, Config, choices, command_of, door_of, printed_scores, study_config, tasks_of
+from sandbox.errors import UserError, nearest
 from sandbox.experiments import Experiment, load_experiment
 from sandbox.flags import Parser, one_of, whole_number
 from sandbox.guard import guarded
 from sandbox.launch import announced
+
+if TYPE_CHECKING:
+    from sandbox.run import Run
 
 __all__ = ["DEFAULT_CONFIG", "Order", "Parser", "guarded", "main", "one_of", "parse", "whole_number"]
 
@@ -30,6 +33,7 @@ DEFAULT_CONFIG = {
     "rl": "rl/mspacman",
     "vision": "vision/classification",
 }
+_WIDEST = 80  # characters of names that stand behind a flag; more stand in its help
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -87,13 +91,14 @@ def add_fields(
         flag, target = f"--{name.replace('_', '-')}", f"field_{name}"
         default = experiment.values.get(name, field.default)
         shown = {True: "on", False: "off"}[default] if isinstance(default, bool) else default
-        text = f"{field.description} (default: {shown})".replace("%", "%%")
+        text, names = f"{field.description} (default: {shown})", ",".join(choices(field))
+        long = len(names) > _WIDEST
+        text = (f"{text}: {names.replace(',', ', ')}" if long else text).replace("%", "%%")
         if field.annotation is bool:
             group.add_argument(flag, dest=target, action=argparse.BooleanOptionalAction,
                                default=argparse.SUPPRESS, help=text)  # fmt: skip
         else:
-            names = "{" + ",".join(choices(field)) + "}"
-            metavar = names if choices(field) else "N" if field.annotation is int else "X"
+            metavar = "NAME" if long else f"{{{names}}}" if names else "N" if field.annotation is int else "X"
             group.add_argument(flag, dest=target, default=argparse.SUPPRESS, metavar=metavar, help=text)
 
 
@@ -102,7 +107,7 @@ def overrides_of(options: argparse.Namespace) -> dict[str, Any]:
     return {key.removeprefix("field_"): value for key, value in vars(options).items() if key.startswith("field_")}
 
 
-def _description(experiment: Experiment) -> str:
+def _description(experiment: Experiment, tasks: Mapping[str, str]) -> str:
     arms = "\n".join(
         f"  {arm:20} {', '.join(f'{key}: {str(value).lower()}' for key, value in values.items()) or 'no change'}"
         for arm, values in experiment.arms.items()
@@ -110,53 +115,78 @@ def _description(experiment: Experiment) -> str:
     return (
         f"Trains one arm of {experiment.path}, scores it and renders what it learned. Arms:\n{arms}\n"
         "Stopped (Ctrl-C) or killed, the same command continues; complete, it prints the results."
+        f"{_all_tasks(tasks)}"
     )
 
 
-def _examples(study: str) -> str:
+def _all_tasks(tasks: Mapping[str, str]) -> str:
+    """A line for each task of a door that has several: each has settings of its own, which its own --help shows."""
+    if not tasks:
+        return ""
+    of = {study: ", ".join(task for task in tasks if tasks[task] == study) for study in tasks.values()}
+    field = study_config(next(iter(of))).config_field
+    lines = "\n".join(f"  {names:20} {STUDIES[study]}" for study, names in of.items())
+    return f"\nTasks (--{field} NAME --help shows the settings of each):\n{lines}"
+
+
+def _examples(experiment: Experiment) -> str:
+    first = next(iter(experiment.arms))
+    arms = {"--coord": "the coordinate arm, to its end", "--no-coord": "the plain arm, same seed, data and latents"}
+    if not {"conv", "coord"} <= experiment.arms.keys():
+        arms = {f"--arm {first}": "that arm, to its end"}
     lines = {
         "--smoke": "every part once, small",
-        "--coord": "the coordinate arm, to its end",
-        "--no-coord": "the plain arm, same seed, data and latents",
-        "--coord --steps 9000 --name longer": "other settings, another folder",
+        **arms,
+        f"{next(iter(arms))} --steps 9000 --name longer": "other settings, another folder",
     }
-    return "examples:\n" + "\n".join(f"  python -m sandbox.{study} {flags:36} {text}" for flags, text in lines.items())
+    command = command_of(experiment.study)
+    return "examples:\n" + "\n".join(f"  {command} {flags:36} {text}" for flags, text in lines.items())
 
 
-def _experiment(study: str, model: type[Config], arguments: Sequence[str]) -> Experiment:
+def _experiment(study: str, tasks: Mapping[str, str], arguments: Sequence[str]) -> Experiment:
     """The experiment of a command line, which decides what --help shows: --config's, else that of `config_field`."""
-    parser, field = _parser(study), model.config_field
-    default = parser.get_default("config")
-    parser.set_defaults(config=None)
-    parser.add_argument(f"--{field}", dest="chosen")
+    door, _, task = study.partition(".")
+    parser, field = _parser(door), study_config(door).config_field
+    default = f"{door}/{task}" if task else parser.get_default("config")
+    parser.set_defaults(config=None, chosen=None)
+    if field:
+        parser.add_argument(f"--{field}", dest="chosen")
     early, _ = parser.parse_known_args(arguments)
-    # A name that is none of them is left to the model, which says which is nearest.
-    chosen = early.chosen if field and early.chosen in choices(model.model_fields[field]) else None
-    name = early.config or (f"{study}/{chosen}" if chosen else default)
+    chosen = early.chosen
+    if chosen is not None and chosen not in tasks:
+        raise UserError(f"--{field} is {chosen!r}: allowed are {', '.join(tasks)}{nearest(chosen, tasks)}")
+    name = early.config or (f"{door}/{chosen}" if chosen else default)
     experiment = load_experiment(name)
-    if experiment.study != study:
+    if door_of(experiment.study) != door:
         raise UserError(f"{experiment.path} is a config of the study {experiment.study!r}: "
-                        f"python -m sandbox.{experiment.study} --config {name}")  # fmt: skip
-    own = experiment.values.get(field, model.model_fields[field].default) if field else None
+                        f"python -m sandbox.{door_of(experiment.study)} --config {name}")  # fmt: skip
+    fields = study_config(experiment.study).model_fields
+    own = experiment.values.get(field, fields[field].default) if field else None
     if chosen and chosen != own:
         raise UserError(f"--{field} is {chosen!r}, but {experiment.path} is for {own!r}: leave one of the two out")
     return experiment
 
 
 def parse(study: str, arguments: Sequence[str] | None = None) -> Order:
-    """Reads a study's command line.
+    """Reads a study's command line, or that of a door with several tasks: the task decides which study it is.
 
     Raises:
         UserError: an unknown flag, name or key, or a value out of range.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    model = study_config(study)
-    experiment = _experiment(study, model, arguments)
-    parser = _parser(study, _description(experiment), _examples(study))
+    door = door_of(study)
+    tasks = tasks_of(door)
+    experiment = _experiment(study, tasks, arguments)
+    model = study_config(experiment.study)
+    parser = _parser(door, _description(experiment, tasks), _examples(experiment))
+    if field := model.config_field:
+        parser.add_argument(f"--{field}", dest=f"field_{field}", default=argparse.SUPPRESS, metavar="NAME",
+                            help=f"one of {', '.join(tasks)}; chooses the file too, unless --config does")  # fmt: skip
     if experiment.tasks:
         parser.add_argument(f"--{model.task_field}", dest="task", type=one_of(*experiment.tasks), metavar="NAME",
                             help=f"one of {', '.join(experiment.tasks)} (default: the first)")  # fmt: skip
-    add_fields(parser, model, experiment, ("coord", *[model.task_field] * bool(experiment.tasks)))
+    leave_out = ["coord", *([field] if field else []), *[model.task_field] * bool(experiment.tasks)]
+    add_fields(parser, model, experiment, leave_out)
     parser.add_argument("-h", "--help", action="help", help="this page")
     options = parser.parse(arguments)
     overrides = overrides_of(options)
@@ -192,6 +222,7 @@ def main(study: str, arguments: Sequence[str] | None = None, *, patience: float 
 
 def _train(study: str, arguments: Sequence[str] | None, patience: float) -> Path:
     order = parse(study, arguments)
+    study = order.experiment.study
     from sandbox import processes
     from sandbox.run import Run, run_folder
     from sandbox.training import build, complete, resolve_device, resolve_precision
@@ -205,23 +236,25 @@ def _train(study: str, arguments: Sequence[str] | None, patience: float) -> Path
     if order.evaluate and run.state() != "complete":
         raise UserError(f"{folder} is not complete: --evaluate is for finished runs")
     with run.lock(patience) if processes.is_first() else nullcontext():
+        # A new run is built before it is written: a mistake that only the data or the networks show leaves nothing.
+        early = build(run, device) if processes.from_first(run.state) == "new" else None
         state = processes.from_first(lambda: run.open(overwrite=order.overwrite))
         if state == "complete" and not order.evaluate:
             print(f"{folder} is complete (--overwrite starts anew, --evaluate scores it again)")
         else:
             # Flushed: in a log file these lines must not wait for the end.
             print(f"{folder}: {state}, {device}, {precision}", flush=True)
-            study_object = build(run, device)
+            study_object = early or build(run, device)
             print(yaml.safe_dump(study_object.costs(), sort_keys=False).rstrip(), flush=True)
             complete(run, study_object, evaluate=order.evaluate)
         if processes.is_first():
-            _report(run.folder, run.result())
+            _report(run, run.result())
     return folder
 
 
-def _report(folder: Path, result: dict[str, Any]) -> None:
-    width = max(map(len, result["scores"]), default=0)
-    for tag, value in result["scores"].items():
-        print(f"  {tag:{width}}  {'undefined' if value is None else f'{value:.4g}'}")
+def _report(run: "Run", result: dict[str, Any]) -> None:
+    folder = run.folder
+    for line in printed_scores(run.study, result["scores"]):
+        print(f"  {line}")
     print(f"  {result['steps']} steps in {result['seconds']:.0f} s, {result['steps_per_second']:.1f} steps/s")
     print(f"pictures:    {folder / 'samples'}\ntensorboard: tensorboard --logdir {folder.parent.parent}")

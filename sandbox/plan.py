@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sandbox.config import Config, Score, study_config, study_scores
+from sandbox.config import Config, Score, door_of, study_config, study_scores
 from sandbox.doors import DEFAULT_CONFIG, DEVICES, add_fields, overrides_of
 from sandbox.errors import UserError
 from sandbox.experiments import Experiment, config_title, load_experiment
@@ -65,7 +65,7 @@ class Plan:
     @property
     def folder(self) -> Path:
         """``runs/<study>/<experiment>``: what TensorBoard is pointed at."""
-        return self.root / self.experiment.study / self.name
+        return self.root / door_of(self.experiment.study) / self.name
 
     @property
     def file(self) -> Path:

@@ -27,6 +27,7 @@ import jinja2
 
 from sandbox import plots, tables
 from sandbox.comparison import Comparison, Contrast, Row
+from sandbox.config import door_of
 from sandbox.errors import one_line, warn
 from sandbox.files import write_atomically
 from sandbox.stats import BOOTSTRAP_FROM, CONCLUDING
@@ -163,6 +164,7 @@ def _warnings(c: Comparison, contrasts: Sequence[Contrast]) -> list[str]:
     undefined = [str(row.cell) for row in c.rows if row.state == "complete" and row.scores.get(c.primary.tag) is None]
     if undefined:
         lines.append(f"{c.primary.name} is undefined in {len(undefined)} complete runs: {'; '.join(undefined)}.")
+    lines += dict.fromkeys(f"{row.cell.arm}: {row.costs['note']}" for row in c.rows if row.costs.get("note"))
     return lines
 
 
@@ -181,7 +183,7 @@ def _view(
     tasks = f", {plural(len(c.tasks), 'task')}" if c.tasks != (None,) else ""
     budget = {"steps": "equal steps", "macs": "equal multiply-adds", "none": "steps not equal"}[c.budget]
     return {
-        "title": f"{c.study}/{c.experiment}",
+        "title": f"{door_of(c.study)}/{c.experiment}",
         "subtitle": f"{', '.join(c.arms[1:]) or 'one arm,'} {'against ' if c.arms[1:] else ''}{c.reference}, "
         f"{plural(len(c.seeds), 'seed')}{tasks}, {budget}",
         "conclusions": _conclusions(c, primary),

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import yaml
 
-from sandbox.config import STUDIES, Config, differences, folder_name, study_config, validated
+from sandbox.config import STUDIES, Config, command_of, differences, door_of, folder_name, study_config, validated
 from sandbox.errors import UserError, nearest, one_line
 from sandbox.files import hold, write_atomically, write_json
 from sandbox.launch import announced
@@ -99,7 +99,7 @@ class Run:
 
     def door(self) -> str:
         """The start of the command that makes this run."""
-        return f"python -m sandbox.{self.study} ... --arm {self.arm} --seed {self.config.seed}"
+        return f"{command_of(self.study)} ... --arm {self.arm} --seed {self.config.seed}"
 
     def open(self, *, overwrite: bool = False) -> State:
         """Creates the folder, or checks that what stands there is this very run. Returns the state it was found in.
@@ -178,14 +178,14 @@ class Run:
 def run_folder(
     root: Path, study: str, experiment: str, arm: str, seed: int, *, smoke: bool = False, task: str | None = None
 ) -> Path:
-    """Where a run lies: ``root[/smoke]/study/experiment[/task]/arm/seed-n``.
+    """Where a run lies: ``root[/smoke]/study/experiment[/task]/arm/seed-n``, of a study ``a.b`` below ``a``.
 
     Raises:
         UserError: the experiment or the arm cannot name a folder.
     """
     folder_name(experiment, "the run's name (--name sets another)")
     folder_name(arm, "the arm's name")
-    above = (root / "smoke" if smoke else root) / study / experiment
+    above = (root / "smoke" if smoke else root) / door_of(study) / experiment
     return (above if task is None else above / task) / arm / f"seed-{seed}"
 
 

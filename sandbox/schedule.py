@@ -35,7 +35,12 @@ class Epochs:
         return self._order[1]
 
 
-def cosine_decay(step: int, steps: int, share: float) -> float:
-    """Factor of the learning rate: 1, and over the last ``share`` of the steps down to 0 along half a cosine."""
+def cosine_decay(step: int, steps: int, share: float, rise: float = 0.0) -> float:
+    """Factor of the learning rate at a step, counted from 1.
+
+    It rises in a straight line over the first share ``rise`` of the steps, is 1, and falls over the last ``share`` of
+    them to 0 along half a cosine. Adam's first steps are as long as the rate, however small the gradients are.
+    """
+    risen = min(step / max(rise * steps, 1), 1.0)
     left = (steps - step) / max(share * steps, 1)  # 1 at the start of the decay, 0 at the end
-    return 0.5 - 0.5 * math.cos(math.pi * min(left, 1.0)) if share else 1.0
+    return risen * (0.5 - 0.5 * math.cos(math.pi * min(left, 1.0)) if share else 1.0)

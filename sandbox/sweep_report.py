@@ -19,6 +19,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from sandbox import plots, tables
 from sandbox.comparison import Comparison, Row
+from sandbox.config import door_of
 from sandbox.experiments import Experiment
 from sandbox.files import write_atomically
 from sandbox.report import embedded, missing_runs, render, scores_csv
@@ -62,7 +63,7 @@ def _view(c: Comparison, experiment: Experiment, files: dict[str, bytes | str | 
     arms = ", ".join(dict.fromkeys(experiment.variants.values()))
     tasks = f", {plural(len(c.tasks), 'task')}" if c.tasks != (None,) else ""
     return {
-        "title": f"{c.study}/{c.experiment}",
+        "title": f"{door_of(c.study)}/{c.experiment}",
         "subtitle": f"Sweep of {arms}: {plural(len(c.arms), 'combination')}, {plural(len(c.seeds), 'seed')}{tasks}",
         "reading": _READING,
         "warnings": missing_runs(c),

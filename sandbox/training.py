@@ -105,7 +105,7 @@ class Study(ABC):
 
     @abstractmethod
     def costs(self) -> dict[str, Any]:
-        """Parameters and multiply-adds of each network."""
+        """Parameters and multiply-adds of each network; a text under ``note`` stands at the head of a report."""
 
 
 def resolve_device(device: Device) -> str:

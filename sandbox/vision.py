@@ -1,9 +1,16 @@
-"""`python -m sandbox.vision`: trains one arm of a coordinate task. The study itself is the package `vision`."""
+"""`python -m sandbox.vision`: trains one arm of a vision task (--task). The studies are in the package `vision`."""
 
+import sys
 from importlib import import_module
 
 from sandbox.guard import guarded
 
+
+def _main() -> None:
+    arguments = import_module("vision.door").arguments(sys.argv[1:])
+    import_module("sandbox.doors").main("vision", arguments)
+
+
 if __name__ == "__main__":
     # Imported inside, so that a Ctrl-C while torch loads is one line as well.
-    guarded(lambda: import_module("sandbox.doors").main("vision"))
+    guarded(_main)

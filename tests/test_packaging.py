@@ -30,6 +30,7 @@ def test_the_wheel_has_every_config_and_its_type_marker(installed: Path) -> None
         path.relative_to(installed / "sandbox/configs") for path in installed.glob("sandbox/configs/*/*.yaml")
     }
     assert (installed / "sandbox/py.typed").exists()
+    assert (installed / "vision/position/study.py").exists()
     assert (installed / "sandbox/templates/report.html.jinja").exists()
     assert not (installed / "tests").exists()
 

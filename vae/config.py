@@ -46,6 +46,9 @@ class VaeConfig(Config):
     beta: float = Field(1.0, ge=0, le=1e4, description="weight of the KL divergence; 1 is the ELBO")
     warmup: float = Field(0.1, ge=0, le=1, description="first share of the steps over which beta rises from 0 (linear)")
     lr: float = Field(1e-3, gt=0, le=1, description="Adam learning rate")
+    rise: float = Field(
+        0.0, ge=0, le=1, description="first share of the steps over which the rate rises from 0 (linear)"
+    )
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the mean gradient")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the squared gradient")
     decay: float = Field(0.5, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")

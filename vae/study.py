@@ -99,7 +99,7 @@ class VaeStudy(Study):
     def _set_rate(self, step: int) -> None:
         config = self.config
         for group in self.optimiser.param_groups:
-            group["lr"] = config.lr * cosine_decay(step, config.steps, config.decay)
+            group["lr"] = config.lr * cosine_decay(step, config.steps, config.decay, config.rise)
 
     # ---- data
 

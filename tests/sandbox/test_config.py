@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from toy.study import ToyConfig
 
 from gan.study import GanConfig
-from sandbox.config import Config, allowed, choices, differences, folder_name, validated
+from sandbox.config import Config, allowed, choices, differences, door_of, folder_name, validated
 from sandbox.errors import UserError
 from sandbox.experiments import config_names, find_config, load_experiment
 
@@ -76,7 +76,7 @@ def test_every_config_resolves_in_every_arm_and_opens_with_a_title(name: str) ->
     for arm, task in product(experiment.arms, tuple(experiment.tasks) or (None,)):
         assert experiment.resolve(arm, task=task) != experiment.resolve(arm, smoke=True, task=task)
     assert find_config(name).read_text().startswith("# ")
-    assert name.split("/")[0] == experiment.study
+    assert name.split("/")[0] == door_of(experiment.study)
 
 
 # ---- where a config is found

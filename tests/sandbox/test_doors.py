@@ -151,7 +151,7 @@ CHANGED: dict[str, object] = {
     "padding_mode": "circular", "width": 3, "d_width": 4, "latent": 5, "latent_law": "normal", "loss": "hinge",
     "gamma": 2.5, "penalty_every": 3, "g_steps": 2, "lr_g": 0.25, "lr_d": 0.5, "beta1": 0.125, "beta2": 0.75,
     "decay": 0.125, "ema": 0.5, "images": 99, "separation": "paper", "data": "lsun", "size": 32,
-    "data_root": "elsewhere", "data_cache": "there", "category": "kitchen",
+    "data_root": "elsewhere", "data_cache": "there", "category": "kitchen", "fid_weights": "weights.pth",
 }  # fmt: skip
 
 
@@ -254,7 +254,9 @@ def test_the_list_has_a_line_for_each_door_and_each_config(tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     for study, text in STUDIES.items():
-        assert [line.split()[-len(text.split()) :] for line in lines if f"sandbox.{study} " in line] == [text.split()]
+        door, _, task = study.partition(".")
+        flag = f"--task {task} " if task else f"sandbox.{door} "
+        assert [line.split()[-len(text.split()) :] for line in lines if flag in line] == [text.split()]
     for name in config_names():
         assert sum(line.split()[:1] == [name] and len(line.split()) > 3 for line in lines) == 1
 

@@ -14,6 +14,7 @@ from sandbox.config import COMMAND_LINE, study_scores, validated
 from sandbox.data.shapes import SortOfClevr
 from sandbox.doors import parse
 from sandbox.errors import UserError
+from sandbox.experiments import load_experiment
 from sandbox.training import make_fabric
 from vae import study as module
 from vae.config import VaeConfig
@@ -296,3 +297,13 @@ def test_a_wrong_name_is_one_line(flags: str) -> None:
 def test_an_unknown_field_in_a_file_is_named() -> None:
     with pytest.raises(UserError, match="did you mean 'latent'"):
         validated(VaeConfig, {"latnt": 3}, COMMAND_LINE)
+
+
+@pytest.mark.parametrize("arm", ["conv", "coord"])
+def test_the_first_steps_stay_finite_where_a_sudden_start_did_not(arm: str) -> None:
+    peaks = []
+    for rise in (0.0, 0.05):
+        config = load_experiment("vae/sort_of_clevr").resolve(arm, {"seed": 2})
+        study = VaeStudy(config.model_copy(update={"rise": rise}), make_fabric("cpu", "32"))
+        peaks.append(max(float(study.step(step)["loss/kl"]) for step in range(1, 6)))
+    assert peaks[1] < 1000 < peaks[0]  # nats; a right posterior spends about 20

@@ -1,0 +1,423 @@
+"""The position probe on encoders whose answer is known, and what it finds in networks and runs."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from shop import SmokeRun
+from stable_baselines3.common.policies import ActorCriticCnnPolicy
+from torch import Tensor, nn
+
+from rl.config import RlConfig
+from rl.policies import CoordCNN
+from sandbox.config import COMMAND_LINE, Config, study_scores, validated
+from sandbox.errors import UserError
+from sandbox.loading import Loaded
+from sandbox.run import Run
+from sandbox.training import make_fabric
+from vae.config import VaeConfig
+from vae.networks import make_networks as vae_networks
+from vision.config import VisionConfig
+from vision.door import arguments
+from vision.networks import make_network as coordinate_network
+from vision.position.config import INPUTS, MAPS, PositionConfig, table
+from vision.position.encoders import Encoder, _of_run, make_encoder, make_levels
+from vision.position.images import natural_images, rolled
+from vision.position.levels import Levels, find_levels, strip_padding
+from vision.position.maps import mean_absolute_error, position_maps, rank_correlation
+from vision.position.probe import PositionProbe, shuffled
+from vision.position.probing import Probing
+from vision.position.study import Fingerprint, PositionStudy
+
+CPU = torch.device("cpu")
+SMALL: dict[str, Any] = {"images": 16, "test_images": 3, "batch": 8, "size": 32, "steps": 150, "lr": 0.03}
+
+
+def config(**fields: Any) -> PositionConfig:
+    made = validated(PositionConfig, {**SMALL, **fields}, COMMAND_LINE)
+    assert isinstance(made, PositionConfig)
+    return made
+
+
+def encoder(network: nn.Module, size: int = 32, names: tuple[str, ...] = ("",)) -> Encoder:
+    return Encoder(network.eval(), size, lambda images: images, names=names)
+
+
+def probed(network: nn.Module, **fields: Any) -> dict[str, float]:
+    probing = Probing(config(**fields), encoder(network), CPU)
+    probing.train()
+    return probing.scores()
+
+
+class Coordinates(nn.Module):
+    """Knows nothing of its image but where its pixels are."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        b, _, h, w = images.shape
+        rows, columns = torch.linspace(-1, 1, h)[:, None], torch.linspace(-1, 1, w)[None, :]
+        return torch.stack([rows.expand(h, w), columns.expand(h, w)]).expand(b, -1, -1, -1)
+
+
+class Constant(nn.Module):
+    """Says the same everywhere."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3), keepdim=True).expand_as(images)
+
+
+# ---- maps and measures
+
+
+def test_the_maps_are_what_their_names_say() -> None:
+    h, v, g, hs, vs = position_maps(28)
+    assert torch.equal(h, v.T)
+    assert torch.equal(hs, vs.T)
+    assert h[5].tolist() == pytest.approx(torch.linspace(0, 1, 28).tolist())
+    assert hs.std(1).max() == 0  # horizontal stripes: rows of one value
+    assert g.argmax() in (13 * 28 + 13, 13 * 28 + 14, 14 * 28 + 13, 14 * 28 + 14)
+    maps = position_maps(28)
+    assert maps.min() >= 0
+    assert maps.max() <= 1
+    rises = (hs[:, 0].diff().sign().diff() != 0).sum()
+    assert rises == 5  # extremes of 2.5 periods
+
+
+def test_chance_of_a_ramp_is_a_quarter() -> None:
+    maps = position_maps(28)[:2]
+    half = torch.full((1, 2, 28, 28), 0.5)
+    np.testing.assert_allclose(mean_absolute_error(half, maps), 0.259, atol=1e-3)  # the paper, at 224 pixels: .251
+
+
+@given(st.floats(0.1, 5), st.floats(-3, 3))
+def test_rank_correlation_knows_only_the_order(power: float, shift: float) -> None:
+    maps = position_maps(12).double()
+    answers = torch.stack([maps**power + shift, -maps + shift, torch.full_like(maps, shift)])
+    found = rank_correlation(answers, maps)
+    np.testing.assert_allclose(found[0], 1, atol=1e-6)
+    np.testing.assert_allclose(found[1], -1, atol=1e-6)
+    assert (found[2] == 0).all()  # constant: undefined, reported as 0
+
+
+def test_rounding_is_no_position() -> None:
+    maps = position_maps(8)
+    assert (rank_correlation(0.3 + 1e-6 * maps[None], maps) == 0).all()
+
+
+# ---- encoders whose answer is known
+
+
+def test_an_encoder_that_says_its_coordinates_scores_one() -> None:
+    scores = probed(Coordinates())
+    for shown in INPUTS:
+        assert scores[f"score/spc_h_{shown}"] > 0.999
+        assert scores[f"score/spc_v_{shown}"] > 0.999
+        assert scores[f"score/mae_h_{shown}"] < 0.02
+    assert scores["score/spc"] > 0.999
+
+
+def test_an_encoder_that_says_the_same_everywhere_scores_zero() -> None:
+    scores = probed(Constant())
+    assert {tag: value for tag, value in scores.items() if "spc" in tag and value} == {}
+    assert scores["score/mae_h_natural"] == pytest.approx(0.26, abs=0.02)
+
+
+def test_a_probe_s_own_padding_is_a_source_of_position() -> None:
+    padded = probed(Constant(), probe_padding="1", depth="2", hidden=4, steps=60)
+    assert padded["score/spc_g_natural"] > 0.1
+
+
+def test_features_on_shuffled_places_hold_no_position() -> None:
+    scores = probed(Coordinates(), shuffle=True, test_images=16)
+    assert abs(scores["score/spc"]) < 0.06
+
+
+@given(st.integers(0, 3), st.integers(2, 9))
+@settings(max_examples=20, deadline=None)
+def test_shuffling_moves_whole_feature_vectors(seed: int, grid: int) -> None:
+    features = torch.arange(2 * 3 * grid**2, dtype=torch.float32).view(2, 3, grid, grid)
+    moved = shuffled(features, seed)
+    assert torch.equal(moved.flatten(2).sort(2).values, features.flatten(2))
+    assert torch.equal(moved[:, 1] - moved[:, 0], torch.full_like(moved[:, 0], grid**2))
+
+
+def test_standardised_features_are_padded_with_zeros_of_their_own() -> None:
+    features = torch.randn(4, 3, 8, 8) * torch.tensor([1.0, 50.0, 1e-3])[:, None, None] + 7
+    probe = PositionProbe(3, kernel=3, depth=1, padding=1, hidden=1, grid=8)
+    probe.standardise(features)
+    centred = (nn.functional.pad(features, (1, 1, 1, 1)) - probe.mean[:, None, None]) / probe.deviation[:, None, None]
+    expected = nn.functional.conv2d(centred, probe.first.weight, probe.first.bias)
+    torch.testing.assert_close(probe(features), expected, rtol=1e-3, atol=1e-2)
+
+
+def test_a_probe_larger_than_the_grid_is_refused() -> None:
+    with pytest.raises(UserError, match="3 convolutions of 7x7 leave nothing of 8x8"):
+        Probing(config(grid=8, kernel="7", depth="3"), encoder(nn.Identity()), CPU)
+
+
+# ---- levels
+
+
+@pytest.fixture(scope="module")
+def vgg() -> nn.Module:
+    from torchvision.models import vgg16
+
+    features: nn.Module = vgg16(weights=None).features.eval()
+    return features
+
+
+def test_the_levels_of_vgg16_are_the_paper_s_five(vgg: nn.Module) -> None:
+    images = torch.rand(1, 3, 64, 64)
+    names = find_levels(vgg, images)
+    assert names == ["3", "8", "15", "22", "29"]  # the ReLU after conv1_2, 2_2, 3_3, 4_3, 5_3
+    features = Levels(vgg, names).features(images, 28, "bilinear")
+    assert features.shape == (1, 64 + 128 + 256 + 512 + 512, 28, 28)
+    assert features.min() >= 0
+
+
+def test_the_rest_of_a_network_is_not_computed() -> None:
+    class Refuses(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise AssertionError("behind the last level")
+
+    network = nn.Sequential(nn.Conv2d(3, 5, 3), Refuses())
+    assert [level.shape[1] for level in Levels(network, ["0"])(torch.rand(1, 3, 8, 8))] == [5]
+
+
+def test_stages_choose_levels_and_say_how_many_there_are() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 5, 3, 2), nn.ReLU(), nn.Conv2d(5, 7, 3, 2), nn.ReLU())
+    made = Encoder(network, 32, lambda images: images)
+    assert make_levels(made, config(), CPU).names == ("1", "3")
+    assert make_levels(made, config(stages="2"), CPU).names == ("3",)
+    with pytest.raises(UserError, match="--stages is 1,3: image has 2 levels, 1, 3"):
+        make_levels(made, config(stages="1,3"), CPU)
+
+
+def test_padding_is_removed_and_what_cannot_do_without_says_so() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 5, padding=2, padding_mode="circular"))
+    strip_padding(network)
+    assert network(torch.rand(1, 3, 16, 16)).shape[-2:] == (10, 10)
+    resnet = config(target="resnet18", weights="random", strip_padding=True, size=64)
+    with pytest.raises(UserError, match="resnet18 cannot run without its padding"):
+        make_levels(make_encoder(resnet, CPU), resnet, CPU)
+    with pytest.raises(UserError, match="without transposed convolutions"):
+        strip_padding(nn.ConvTranspose2d(3, 3, 3))
+
+
+# ---- torchvision
+
+
+def test_weights_come_from_the_hub_s_cache_or_a_file_or_are_random_and_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.models import ResNet18_Weights, resnet18
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    random = make_encoder(config(target="resnet18"), CPU)
+    assert random.note == "resnet18 has random weights (seed 0): it was never trained."
+    assert random.fingerprint() == make_encoder(config(target="resnet18"), CPU).fingerprint()
+    assert random.fingerprint() != make_encoder(config(target="resnet18", seed=1), CPU).fingerprint()
+    file = tmp_path / "checkpoints" / ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[-1]
+    file.parent.mkdir()
+    torch.save(resnet18().state_dict(), file)
+    for fields in ({}, {"weights": str(file)}):
+        trained = make_encoder(config(target="resnet18", **fields), CPU)
+        assert trained.note == ""
+        assert trained.fingerprint() != random.fingerprint()
+    assert make_encoder(config(target="resnet18", weights="random"), CPU).fingerprint() == random.fingerprint()
+    assert make_levels(random, config(target="resnet18"), CPU).names == ("layer1", "layer2", "layer3", "layer4")
+    with pytest.raises(UserError, match=r"does not fit ResNet"):
+        make_encoder(config(target="resnet50", weights=str(file)), CPU)
+
+
+def test_missing_weights_say_what_to_fetch(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no file .*nope.pth: fetch one \(curl -O https://download.pytorch.org/"):
+        make_encoder(config(target="resnet18", weights=str(tmp_path / "nope.pth")), CPU)
+
+
+# ---- images
+
+
+def pictures(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True)
+    for k in range(count):
+        Image.new("RGB", (40, 30), (k, 0, 0)).save(folder / f"{k:03d}.png")
+
+
+def test_the_paper_s_data_sets_are_recognised(tmp_path: Path) -> None:
+    pictures(tmp_path / "DUTS" / "DUTS-TR" / "DUTS-TR-Image", 20)
+    pictures(tmp_path / "DUTS" / "DUTS-TE" / "DUTS-TE-Image", 5)
+    pictures(tmp_path / "salObj" / "datasets" / "imgs" / "pascal", 4)
+    ours = {"data": "folder", "data_root": str(tmp_path / "DUTS")}
+    train, test = natural_images(config(**ours), 16)
+    assert (train.shape, test.shape) == ((16, 3, 16, 16), (3, 3, 16, 16))
+    _, pascal = natural_images(config(**ours, test_root=str(tmp_path / "salObj"), test_images=4), 16)
+    assert sorted(pascal[:, 0, 0, 0].tolist()) == [0, 1, 2, 3]
+    with pytest.raises(UserError, match=r"--test-images is 9, but .*DUTS-TE-Image has 5"):
+        natural_images(config(**ours, test_images=9), 16)
+
+
+def test_the_last_images_of_a_folder_test(tmp_path: Path) -> None:
+    pictures(tmp_path / "mine", 19)
+    train, test = natural_images(config(data="folder", data_root=str(tmp_path / "mine")), 16)
+    assert train[:, 0, 0, 0].tolist() == list(range(16))
+    assert test[:, 0, 0, 0].tolist() == [16, 17, 18]
+
+
+@pytest.mark.parametrize("what", ["missing", "empty"])
+def test_missing_images_say_what_to_fetch(tmp_path: Path, what: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=f"--data-root: .*{what} .*saliencydetection.net/duts.*any folder of images"):
+        natural_images(config(data="folder", data_root=str(tmp_path / what)), 16)
+
+
+def test_rolling_keeps_every_pixel() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 8), dtype=np.uint8)
+    moved = rolled(images, 0)
+    assert not np.array_equal(moved, images)
+    assert np.array_equal(np.sort(moved, axis=None), np.sort(images, axis=None))
+
+
+# ---- runs of ours
+
+
+def test_a_gan_s_two_sides_can_be_probed(smoke_run: SmokeRun) -> None:
+    target = str(smoke_run.folder)
+    sees = make_encoder(config(target=target, size=0), CPU)
+    assert sees.draw is None
+    assert sees.prepare(torch.ones(1, 3, 64, 64)).max() == 1
+    assert sees.prepare(torch.zeros(1, 3, 64, 64)).max() == -1
+    sizes = [level.shape[-1] for level in make_levels(sees, config(target=target), CPU)(sees.example())]
+    assert sizes == [32, 16, 8, 4]
+    for fields in ({"target_module": "generator"}, {"target_module": "ema"}):
+        makes = config(target=target, **fields)
+        probing = Probing(makes, make_encoder(makes, CPU), CPU)
+        probing.train()
+        scores = probing.scores()
+        assert math.isnan(scores["score/spc_h_black"])
+        assert scores["score/spc"] > 0.3  # a dense stem gives every cell its own features
+        assert "random latents stand for natural images" in probing.encoder.note
+        assert probing.film(3, 2).shape[:2] == (3, 2)
+    with pytest.raises(UserError, match=r"no network 'generater' .*did you mean 'generator'\?"):
+        make_encoder(config(target=target, target_module="generater"), CPU)
+
+
+def loaded(study: str, config: Config, networks: dict[str, nn.Module]) -> Loaded:
+    run = Run(Path("runs/some/where"), study, "x", "coord", "32", config)
+    return Loaded(run, config, networks, PositionStudy.__new__(PositionStudy), 7)  # nobody asks the study
+
+
+def levels_of(made: Encoder) -> list[tuple[int, ...]]:
+    made.network.eval()
+    example = made.example()
+    return [tuple(level.shape[1:]) for level in Levels(made.network, find_levels(made.network, example))(example)]
+
+
+def test_both_halves_of_a_vae_can_be_probed() -> None:
+    own = VaeConfig.model_validate({"width": 2, "e_width": 2})
+    networks = dict(zip(("encoder", "decoder"), vae_networks(own), strict=True))
+    found = loaded("vae", own, networks)
+    assert levels_of(_of_run(found, config(size=0))) == [(2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4)]
+    makes = _of_run(found, config(target_module="decoder"))
+    assert makes.draw is not None
+    assert levels_of(makes) == [(16, 4, 4), (16, 8, 8), (8, 16, 16), (4, 32, 32), (2, 64, 64)]
+
+
+@pytest.mark.parametrize(
+    ("task", "coord", "levels"),
+    [
+        ("regression", False, 4),  # sees an image of one channel
+        ("rendering", False, 6),  # paints: two numbers in
+        ("classification", True, 1),  # matrix products: nothing but its output has places
+    ],
+)
+def test_every_coordinate_task_can_be_probed(task: str, coord: bool, levels: int) -> None:
+    own = VisionConfig.model_validate({"task": task, "coord": coord, "downsampling": "pool", "pooling": "dense"})
+    made = _of_run(loaded("vision", own, {"network": coordinate_network(own)}), config(size=0))
+    assert (made.draw is None) == (task == "regression")
+    assert len(levels_of(made)) == levels
+
+
+def test_an_agent_sees_grey_images_that_stand_still() -> None:
+    screen = spaces.Box(0, 255, (4, 84, 84), np.uint8)
+    policy = ActorCriticCnnPolicy(
+        screen, spaces.Discrete(3), lambda _: 1e-3, net_arch=[],
+        features_extractor_class=CoordCNN, features_extractor_kwargs={"coord": True, "width": 4},
+    )  # fmt: skip
+    made = _of_run(loaded("rl", RlConfig(), {"policy": policy}), config())
+    assert made.size == 84
+    shown = made.prepare(torch.rand(2, 3, 84, 84))
+    assert torch.equal(shown[:, 0], shown[:, 3])
+    assert levels_of(made) == [(4, 20, 20), (8, 9, 9), (8, 7, 7)]
+
+
+# ---- the study
+
+
+def test_the_study_keeps_its_promises_to_the_loop() -> None:
+    results = []
+    for noise in (1, 2):
+        study = PositionStudy(config(steps=4), make_fabric("cpu", "32"))
+        for step in (1, 2):
+            torch.manual_seed(noise)
+            losses = study.step(step)
+        results.append([*losses.values(), *(p.detach() for p in study.probing.trainer.probe.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    picture, scores = study.preview()
+    assert picture.dtype == np.uint8
+    assert scores.keys() == {"preview/spc"}
+    assert study.film(frames=4, count=2, path="loop", seed=0).shape[:2] == (4, 2)
+    declared = {score.tag for score in study_scores("vision.position", study.config)}
+    assert declared == study.evaluate().keys()
+    assert len(declared) == 2 + 2 * len(MAPS) * len(INPUTS)
+
+
+def test_a_probe_does_not_go_on_with_other_weights() -> None:
+    with pytest.raises(UserError, match="not those that this run began with"):
+        Fingerprint(1).load_state_dict(Fingerprint(2).state_dict())
+
+
+def test_the_table_has_a_row_a_map() -> None:
+    lines = table({"score/spc_h_natural": 0.5, "score/mae_vs_noise": None, "score/spc": 0.25})
+    assert len(lines) == 2 + len(MAPS) + 1
+    assert lines[2].split()[:2] == ["H", "0.500"]
+    assert lines[-1].split() == ["score/spc", "0.250"]
+
+
+# ---- what a command line means
+
+
+def test_a_target_names_its_run(smoke_run: SmokeRun) -> None:
+    probe = ["--task", "position", "--target"]
+    assert arguments([*probe, "vgg16"])[-1] == "--arm=vgg16"
+    assert arguments([*probe, "resnet34"])[-2:] == ["--arm=probe", "--name=position_resnet34"]
+    given = [*probe, "resnet34", "--name", "mine"]
+    assert arguments(given) == given
+    assert arguments(["--task", "regression"]) == ["--task", "regression"]
+    name = arguments([*probe, str(smoke_run.folder), "--target-module=ema"])[-1]
+    assert name.startswith("--name=position_")
+    assert len(name) < 7 + 64
+    assert "coord-seed-0-ema" in name
+    with pytest.raises(UserError, match="is no run folder"):
+        arguments([*probe, str(smoke_run.folder.parent / "seed-1")])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"target": "vg16"}, "did you mean 'vgg16'"),
+        ({"stages": "0"}, "levels counted from 1"),
+        ({"strip_padding": True}, "target image has none"),
+        ({"images": 4}, "must not exceed images"),
+        ({"kernel": 2}, "allowed are 1, 3, 5, 7"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        config(**fields)

@@ -1,0 +1,1 @@
+"""Where position comes from: classifiers that differ in their padding alone, each trained, then probed."""
