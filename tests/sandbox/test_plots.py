@@ -158,12 +158,12 @@ def test_films_of_different_length_and_size(tmp_path: Path) -> None:
     assert film is not None
     assert [row.cell for row in film.rows] == [Cell(None, "conv", 1), Cell(None, "coord", 1)]
     assert film.fps == 20
-    assert film.frames.shape == (9, 26 + 30 + 12, 12 + 2 * (300 + 12), 3)
-    conv, coord = film.frames[:, 26 + 10, 12 + 150, 0], film.frames[:, 26 + 10, 324 + 150, 0]
+    assert film.frames.shape == (9, 22 + 30 + 12, 12 + 2 * (300 + 12), 3)
+    conv, coord = film.frames[:, 22 + 10, 12 + 150, 0], film.frames[:, 22 + 10, 324 + 150, 0]
     assert (conv[5:] == conv[5]).all(), "the shorter film holds its last frame"
     assert len(set(coord.tolist())) == 9
-    assert (film.frames[:, 26 + 25, 12 : 12 + 300] == 255).all(), "the smaller is padded with white"
-    assert film.frames[:, :26].min() < 60, "labels"
+    assert (film.frames[:, 22 + 25, 12 : 12 + 300] == 255).all(), "the smaller is padded with white"
+    assert film.frames[:, :22].min() < 60, "labels"
 
 
 def test_a_film_is_as_wide_as_its_label(tmp_path: Path) -> None:
