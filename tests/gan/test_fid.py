@@ -105,8 +105,8 @@ def test_the_scores_are_declared_only_with_weights() -> None:
 
 
 def test_weights_given_later_score_a_finished_run(workshop: Any, weights: Path, tmp_path: Path) -> None:
-    run = ("--config", "gan/rooms", "--coord", "--smoke", "--size", "16", "--device", "cpu", "--precision", "32",
-           "--root", tmp_path)  # fmt: skip
+    run = ("--config", "gan/rooms", "--coord", "--smoke", "--size", "16", "--images", "32", "--device", "cpu",
+           "--precision", "32", "--root", tmp_path)  # fmt: skip
     wrong = workshop.module("sandbox.gan", *run, "--fid-weights", tmp_path / "none.pth")
     assert wrong.wait() == 2
     assert wrong.stderr.count("\n") == 1

@@ -194,7 +194,7 @@ def test_frames_that_stay_keep_their_time(tmp_path: Path) -> None:
     (tmp_path / "coord/seed-0/samples/interpolation.gif").write_bytes(encode_gif(still, 20))
     film = plots.film(comparison, None, "interpolation")
     assert film is not None
-    middle = film.frames[:, 26 + 4, -12 - (film.frames.shape[2] - 36) // 4, 0]
+    middle = film.frames[:, 22 + 4, -12 - (film.frames.shape[2] - 36) // 4, 0]
     assert middle.tolist() == [0, 0, 0, 0, 255, 255]
 
 
