@@ -28,11 +28,11 @@ class Examples:
     """Images, as bytes, with a class each.
 
     Args:
-        images: ``(n, 3, h, w)``.
+        images: ``(n, 3, h, w)``; a subclass may show one several times.
         labels: ``(n,)``, classes counted from 0.
     """
 
-    def __init__(self, images: UInt8[Tensor, "n 3 h w"], labels: Int64[Tensor, " n"]) -> None:
+    def __init__(self, images: UInt8[Tensor, "_ 3 h w"], labels: Int64[Tensor, " n"]) -> None:
         self.images, self.labels = images, labels
 
     def __len__(self) -> int:
