@@ -14,7 +14,7 @@ PAPER = "Islam et al. 2021"
 
 
 class LocationConfig(ClassifierConfig):
-    """A tile on an empty canvas (Islam et al. 2021, arXiv 2108.07884, section 3); the help says where we differ."""
+    """A tile on an empty canvas (Islam et al. 2021, arXiv 2108.07884); the help says where we differ."""
 
     DATA: ClassVar[tuple[str, ...]] = ("batch", "asks", "grid", "data", "images", "test_images")
     PLACES: ClassVar[tuple[str, ...]] = ("data_root",)

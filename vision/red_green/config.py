@@ -9,11 +9,11 @@ from vision.classifier_config import PADDING_HELP, AnyPadding, ClassifierConfig
 
 
 class RedGreenConfig(ClassifierConfig):
-    """Kayhan and van Gemert 2020 (arXiv 2003.07064), section 3.2; values as in their released code unless noted."""
+    """Kayhan and van Gemert 2020 (arXiv 2003.07064); values as in their released code unless noted."""
 
     task: Literal["red_green"] = Field("red_green", description="is the red square left or right of the green one?")
     padding: AnyPadding = Field("zeros", description=f"{PADDING_HELP}; valid: none at all; full: two zeros all around")
-    width: int = Field(32, ge=1, le=256, description="channels of the first two of four convolutions, half of the rest")
+    width: int = Field(32, ge=1, le=256, description="channels of the first two convolutions, half of the others'")
     batch: int = Field(200, ge=2, le=2**20, description="images in a step")
     images: int = Field(2000, ge=32, le=10**6, description="training images")
     test_images: int = Field(1000, ge=2, le=10**6, description="held-out images, each also with its rows swapped")

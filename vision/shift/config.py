@@ -11,7 +11,7 @@ CLASSES = 4  # red square or disc, blue square or disc
 
 
 class ShiftConfig(ClassifierConfig):
-    """A classifier of shapes that may be asked to say the same of shifted images (Islam et al. 2021, section 6)."""
+    """A classifier of shapes that may be asked to say the same of shifted images (after arXiv 2108.07884)."""
 
     DATA: ClassVar[tuple[str, ...]] = ("batch", "images", "test_images", "margin")
 
