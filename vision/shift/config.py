@@ -17,7 +17,7 @@ class ShiftConfig(ClassifierConfig):
 
     task: Literal["shift"] = Field("shift", description="a classifier, and whether a shift changes its answer")
     padding: Padding = Field("zeros", description=PADDING_HELP)
-    width: int = Field(8, ge=1, le=256, description="channels of the first stage, doubled three times")
+    width: int = Field(4, ge=1, le=256, description="channels of the first stage, doubled three times")
     invariance: float = Field(
         0.0, ge=0, le=1e6,
         description="weight of the translation-invariance loss: mean squared difference of the pooled features of two "
@@ -29,8 +29,8 @@ class ShiftConfig(ClassifierConfig):
     margin: Literal["4", "8", "16"] = Field(
         "8", description="white pixels around a 64x64 image, and the furthest that a shift goes along an axis"
     )
-    images: int = Field(512, ge=32, le=10**6, description="training images of the classifier; with many, all arms "
-                        "are right everywhere")  # fmt: skip
+    images: int = Field(64, ge=32, le=10**6, description="training images; with many, shifts change no class")
+    steps: int = Field(150, ge=1, le=10**9, description="training steps")
 
     @property
     def data_note(self) -> str:
