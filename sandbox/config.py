@@ -23,6 +23,9 @@ STUDIES = {
     "vision": "the paper's coordinate tasks: classification, regression, rendering of one position",
     "vision.position": "how much position a network's features hold: a probe on any network",
     "vision.padding": "where that position comes from: classifiers that differ in their padding, each probed",
+    "vision.location": "where on a canvas a tile lies, told from pooled features: GAPNet, PermuteNet, a control",
+    "vision.shift": "how often a shift of an image changes its class, with and without a loss against it",
+    "vision.red_green": "does a classifier read the order of two squares or their place: the Red-Green control",
 }  # name -> one line for `python -m sandbox`; DOOR.TASK is a task with a package of its own behind another study's door
 # A package of one's own becomes a study through the entry point group "coordconv_sandbox.studies".
 STUDIES |= {

@@ -83,6 +83,30 @@ def test_a_probe_killed_and_started_again_ends_the_same(
     assert outcome(tmp_path / PROBED) == outcome(probed[0] / PROBED)
 
 
+@pytest.mark.parametrize(
+    ("flags", "place", "said"),
+    [
+        ("red_green --arm full", "red_green/full", "score/dissimilar_accuracy"),
+        ("location --arm permute --asks location", "location/location/permute", "score/test_accuracy"),
+        ("shift --arm loss", "shift/loss", "score/consistency"),
+    ],
+)
+def test_a_classifier_killed_and_started_again_ends_the_same(
+    workshop: Workshop, tmp_path: Path, flags: str, place: str, said: str
+) -> None:
+    words = ("--task", *flags.split(), "--smoke", "--device", "cpu", "--precision", "32")
+    killed = workshop.module("sandbox.vision", *words, "--root", tmp_path, before=fault(30, "kill"))
+    assert killed.wait() == -signal.SIGKILL
+    run = Path("smoke/vision") / place / "seed-0"
+    assert (tmp_path / run / "config.yaml").exists()
+    assert not (tmp_path / run / "result.json").exists()
+    for root in (tmp_path, tmp_path / "whole"):
+        command = workshop.module("sandbox.vision", *words, "--root", root)
+        assert command.wait() == 0, command.stderr
+        assert said in command.stdout
+    assert outcome(tmp_path / run) == outcome(tmp_path / "whole" / run)
+
+
 def test_a_classifier_is_trained_probed_and_resumed(workshop: Workshop, tmp_path: Path) -> None:
     flags = ("--task", "padding", "--arm", "circular", "--smoke", "--device", "cpu", "--precision", "32")
     place = Path("smoke/vision/padding/circular/seed-0")
@@ -120,6 +144,12 @@ def test_two_arms_of_a_task_are_compared(workshop: Workshop, tmp_path: Path) -> 
         ("--task regression --config vision/position", "leave one of the two out"),
         ("--config vision/position --split quadrant", "unknown argument '--split'"),
         ("--task padding --padding zero", "did you mean 'zeros'?"),
+        ("--task location --data cifar10 --data-root nowhere", "--data-root: nowhere does not hold CIFAR-10"),
+        ("--task location --asks where", "is not one of location, recognition"),
+        ("--task location --grid 4", "--grid is '4': allowed are 3, 5, 7"),
+        ("--task red_green --padding ful", "did you mean 'full'?"),
+        ("--task shift --margin 5", "allowed are 4, 8, 16"),
+        ("--task shift --images 32 --batch 64", "batch (64) must not exceed images (32)"),
     ],
 )
 def test_a_mistake_of_a_task_is_one_line_and_leaves_nothing(

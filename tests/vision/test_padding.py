@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from sandbox.blocks import Convolutions, seed_parameters
 from sandbox.config import study_scores
 from sandbox.training import make_fabric
-from vision.padding.config import Padding, PaddingConfig
-from vision.padding.networks import STRIDE, PaddedConv, SmallVgg, make_network
+from vision.classifier_config import Padding
+from vision.classifiers import STRIDE, PooledLinear, SmallVgg
+from vision.padded import PaddedConv, make_convolutions
+from vision.padding.config import PaddingConfig
 from vision.padding.study import PaddingStudy
 
 PADDINGS = get_args(Padding)
@@ -22,16 +24,11 @@ SMALL: dict[str, Any] = {
 
 
 def network(padding: Padding, **fields: Any) -> SmallVgg:
-    made = make_network(PaddingConfig(padding=padding, width=2, **{"coord": False, **fields}))
+    config = PaddingConfig(padding=padding, width=2, **{"coord": False, **fields})
+    convs = make_convolutions(config.coord, config.coord_layers, config.with_r, padding)
+    made = SmallVgg(convs, padding, 2, PooledLinear(16, 4))
     seed_parameters(made, 0, "network")
     return made.eval()
-
-
-def maps(net: SmallVgg, images: torch.Tensor) -> torch.Tensor:
-    x = images
-    for k, stage in enumerate(net.stages):
-        x = stage(torch.nn.functional.max_pool2d(x, 2) if k else x)
-    return x
 
 
 @given(st.integers(-3, 3), st.integers(-3, 3), st.integers(0, 2**31))
@@ -41,7 +38,7 @@ def test_a_circular_stack_rolls_with_its_images(down: int, right: int, seed: int
     images = torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(seed))
     moved = images.roll((down * STRIDE, right * STRIDE), (2, 3))
     net = network("circular")
-    torch.testing.assert_close(maps(net, moved), maps(net, images).roll((down, right), (2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net.maps(moved), net.maps(images).roll((down, right), (2, 3)), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(net(moved), net(images), rtol=1e-4, atol=1e-5)
 
 
@@ -50,7 +47,7 @@ def test_a_circular_stack_rolls_with_its_images(down: int, right: int, seed: int
 def test_no_other_padding_does(padding: Padding) -> None:
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     net = network(padding)
-    gap = maps(net, images.roll(STRIDE, 3)) - maps(net, images).roll(1, 3)
+    gap = net.maps(images.roll(STRIDE, 3)) - net.maps(images).roll(1, 3)
     assert gap.abs().max() > 1e-3
 
 
@@ -65,7 +62,7 @@ def test_coordinates_break_it_under_any_padding() -> None:
 @pytest.mark.parametrize("coord", [False, True])
 def test_every_padding_keeps_the_size_and_the_parameters(padding: Padding, coord: bool) -> None:
     net, reference = network(padding, coord=coord), network("zeros", coord=coord)
-    assert maps(net, torch.rand(2, 3, 32, 48)).shape == (2, 16, 4, 6)
+    assert net.maps(torch.rand(2, 3, 32, 48)).shape == (2, 16, 4, 6)
     for (name, value), (other, same) in zip(net.named_parameters(), reference.named_parameters(), strict=True):
         assert name == other
         assert torch.equal(value, same)
@@ -110,8 +107,8 @@ def test_a_run_is_trained_then_probed() -> None:
 
 def test_the_labels_are_the_kinds_and_the_data_has_no_place() -> None:
     study = PaddingStudy(PaddingConfig(**{**SMALL, "images": 2048}), make_fabric("cpu", "32"))
-    counts = np.bincount(study.train_labels.numpy(), minlength=4) / 2048
+    counts = np.bincount(study.train.labels.numpy(), minlength=4) / 2048
     assert counts.min() > 0.2
-    ink = (study.train.float() < 128).any(1).float().mean(0)  # how often each pixel is covered
+    ink = (study.train.images.float() < 128).any(1).float().mean(0)  # how often each pixel is covered
     rows, columns = ink.mean(1), ink.mean(0)
     assert max(rows.std() / rows.mean(), columns.std() / columns.mean()) < 0.05

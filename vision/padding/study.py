@@ -5,102 +5,70 @@ random ways, so that no place differs from another in what is seen there: what p
 padding or coordinates.
 """
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
-from sandbox.blocks import seed_parameters
-from sandbox.budget import multiply_adds
 from sandbox.config import Config
 from sandbox.data.shapes import SortOfClevr
-from sandbox.processes import average_buffers, average_gradients, share
-from sandbox.schedule import Epochs, cosine_decay
-from sandbox.training import Picture, Study
-from vision.padding.config import PaddingConfig
-from vision.padding.networks import make_network
+from sandbox.training import Picture
+from vision.classifiers import PooledLinear, SmallVgg
+from vision.classifying import ClassifierStudy, Examples
+from vision.padded import make_convolutions
+from vision.padding.config import CLASSES, PaddingConfig
 from vision.position.encoders import Encoder
 from vision.position.images import TEST_FROM, rolled
 from vision.position.levels import Levels
 from vision.position.pictures import beside_each_other
 from vision.position.probing import Probing
 
-_CHUNK = 64  # images at a time outside training
 _SEEN_BY_PROBE = 10**6  # indices kept between the classifier's test images and the probe's
 
 
-class PaddingStudy(Study):
+class PaddingStudy(ClassifierStudy):
     """A classifier and, once it is trained, the probe of its features.
 
     Modules: ``network``. Training runs in the run's precision, all scores and the probe in float32.
     """
 
     config: PaddingConfig
-    film_frames, film_grid, film_fps = 16, (2, 1), 8
+    network: SmallVgg
 
     def __init__(self, config: Config, fabric: Fabric) -> None:
-        self.config, self.fabric = cast(PaddingConfig, config), fabric
-        self.network = make_network(self.config)
-        seed_parameters(self.network, config.seed, "network")
-        fabric.to_device(self.network)
-        if fabric._precision.precision == "bf16-mixed":
-            self.network.to(memory_format=torch.channels_last)
-        if config.compile:
-            self.network.compile()  # in place: the class and the names stay
-        self.modules = {"network": self.network}
-        self.optimiser = torch.optim.Adam(
-            self.network.parameters(), self.config.lr, fused=fabric.device.type in ("cpu", "cuda")
-        )
-        self.optimisers = {"network": self.optimiser}
-        first_test = TEST_FROM + _SEEN_BY_PROBE
-        self.train, self.train_labels = self._data(np.arange(self.config.images), 2)
-        self.test, self.test_labels = self._data(first_test + np.arange(self.config.test_images), 3)
-        self.epochs = Epochs(self.config.images, config.batch, config.seed)
+        super().__init__(cast(PaddingConfig, config), fabric)
         self._probed: Probing | None = None
 
-    def _data(self, indices: Int64[np.ndarray, " n"], key: int) -> tuple[Tensor, Tensor]:
-        """Images, bytes, and the class of each: 2 x (the red object is a disc) + (the blue one is)."""
+    def make_data(self) -> tuple[Examples, Examples]:
+        """Shapes, and the class of each: 2 x (the red object is a disc) + (the blue one is)."""
+        first_test = TEST_FROM + _SEEN_BY_PROBE
+        return (
+            self._examples(np.arange(self.config.images), 2),
+            self._examples(first_test + np.arange(self.config.test_images), 3),
+        )
+
+    def _examples(self, indices: Int64[np.ndarray, " n"], key: int) -> Examples:
         shapes = SortOfClevr().render(indices)
         images = rolled(shapes.images, key) if self.config.roll else shapes.images
         labels = 2 * shapes.kinds[:, 0] + shapes.kinds[:, 1]
-        return tuple(torch.from_numpy(part).to(self.fabric.device) for part in (images, labels))  # type: ignore[return-value]
+        device = self.fabric.device
+        return Examples(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
 
-    # ---- training
+    def make_network(self) -> SmallVgg:
+        """A small VGG with the configuration's padding."""
+        c = self.config
+        convs = make_convolutions(c.coord, c.coord_layers, c.with_r, c.padding)
+        return SmallVgg(convs, c.padding, c.width, PooledLinear(8 * c.width, CLASSES))
 
     def step(self, step: int) -> dict[str, Tensor]:
-        """One update of the classifier: cross-entropy, nats."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.lr * cosine_decay(step, self.config.steps, self.config.decay)
-        rows = share(self.epochs.indices(step).to(self.train.device))
-        self.network.train()
-        with self.fabric.autocast():
-            logits = self.network(_scaled(self.train[rows]))
-        loss = F.cross_entropy(logits.float(), self.train_labels[rows])
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(self.network)
-        self.optimiser.step()
-        average_buffers(self.network)
-        norm = get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        """One update of the classifier."""
         self._probed = None  # of weights that are no more
-        return {"loss/train": loss.detach(), "grad/network": norm}
+        return super().step(step)
 
     # ---- scores and pictures
-
-    @torch.no_grad()
-    def accuracy(self, images: Tensor, labels: Tensor) -> float:
-        """The share of images whose likeliest class is the right one."""
-        self.network.eval()
-        right = [
-            self.network(_scaled(part)).argmax(1) == truth
-            for part, truth in zip(images.split(_CHUNK), labels.split(_CHUNK), strict=True)
-        ]
-        return float(torch.cat(right).float().mean())
 
     @property
     def probing(self) -> Probing:
@@ -119,12 +87,7 @@ class PaddingStudy(Study):
 
     def evaluate(self) -> dict[str, float]:
         """SPC and MAE of the probe, accuracy of the classifier; see docs/metrics.md."""
-        count = len(self.test)
-        return {
-            **self.probing.scores(),
-            "score/test_accuracy": self.accuracy(self.test, self.test_labels),
-            "score/train_accuracy": self.accuracy(self.train[:count], self.train_labels[:count]),
-        }
+        return {**self.probing.scores(), **super().evaluate()}
 
     def preview(self) -> tuple[Picture, dict[str, float]]:
         """What each level makes of a white image, and the accuracy.
@@ -135,23 +98,11 @@ class PaddingStudy(Study):
         self.network.eval()
         white = torch.ones(1, 3, 64, 64, device=self.fabric.device)
         pictures = [1 - _difference(level)[0] for level in Levels(self.network, self._levels)(white)]
-        return beside_each_other(pictures), {"preview/test_accuracy": self.accuracy(self.test, self.test_labels)}
+        return beside_each_other(pictures), {"preview/test_accuracy": self.accuracy(self.test)}
 
     def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
         """Test images that roll around, each beside what the probe says; see `Probing.film`."""
         return self.probing.film(frames, count)
-
-    def costs(self) -> dict[str, Any]:
-        """Parameters and multiply-adds an image."""
-        return {
-            "parameters": {"network": sum(p.numel() for p in self.network.parameters())},
-            "multiply_adds_per_image": {"network": multiply_adds(self.network, _scaled(self.train[:2]))},
-        }
-
-
-def _scaled(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """Bytes as numbers in [-1, 1]."""
-    return images.float() / 127.5 - 1
 
 
 def _difference(level: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w"]:

@@ -174,7 +174,7 @@ def _of_run(loaded: Loaded, config: PositionConfig) -> Encoder:
         return _policy(network, note)
     if kind == "vision":
         return Encoder(network, size, lambda images: images.mean(1, keepdim=True), note=note)
-    if kind == "gan":
+    if kind == "gan" or kind.startswith("vision."):  # classifiers of images in [-1, 1]
         return Encoder(network, size, lambda images: 2 * images - 1, note=note)
     return Encoder(network, size, lambda images: images, note=note)
 

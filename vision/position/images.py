@@ -54,12 +54,12 @@ def _drawn(config: PositionConfig, indices: Int64[np.ndarray, " n"], size: int) 
     return images if images.shape[-1] == size else resized(images, size)
 
 
-def resized(images: Bytes, size: int) -> Bytes:
+def resized(images: Bytes, size: int) -> UInt8[np.ndarray, "_ 3 _ _"]:
     """Images at another size (bilinear, with antialiasing)."""
     scaled = torch.nn.functional.interpolate(
         torch.from_numpy(images).float(), size=(size, size), mode="bilinear", antialias=True
     )
-    smaller: Bytes = scaled.round().clamp(0, 255).to(torch.uint8).numpy()
+    smaller: UInt8[np.ndarray, "_ 3 _ _"] = scaled.round().clamp(0, 255).to(torch.uint8).numpy()
     return smaller
 
 

@@ -1,0 +1,137 @@
+"""The shift study: a classifier of shapes, and how often a shift of an image changes the class it gives.
+
+Islam et al. 2021 (arXiv 2108.07884): a loss on the difference between the pooled features of two shifts of one image,
+added to the classification loss. Images lie on a white margin that is as wide as a shift can go, so that a shift moves
+them and neither cuts nor wraps anything.
+"""
+
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from sandbox.blocks import keyed_generator
+from sandbox.config import Config
+from sandbox.data.shapes import SortOfClevr
+from sandbox.processes import rank
+from sandbox.training import Picture
+from vision.classifiers import PooledLinear, SmallVgg
+from vision.classifying import CHUNK, ClassifierStudy, Examples
+from vision.padded import make_convolutions
+from vision.position.images import TEST_FROM
+from vision.shift.config import CLASSES, ShiftConfig
+
+PAIRS = 4  # of shifts of each test image
+_PREVIEWED = 64  # test images of a learning curve's consistency
+
+
+class Margined(Examples):
+    """Images on a white margin of some pixels all around."""
+
+    margin = 0
+
+    def inputs(self, rows: Int64[Tensor, " b"]) -> Float[Tensor, "b 3 h w"]:
+        """Some of them, each in the middle of its canvas, in [-1, 1]."""
+        return F.pad(super().inputs(rows), (self.margin,) * 4, value=1.0)
+
+
+def shifted(images: Float[Tensor, "b 3 h w"], ways: Int64[Tensor, "b 2"]) -> Float[Tensor, "b 3 h w"]:
+    """Each image moved by its own (rows, columns); with a margin as wide as that, what is rolled around is white."""
+    return torch.stack([image.roll(way, (1, 2)) for image, way in zip(images, ways.tolist(), strict=True)])
+
+
+class ShiftStudy(ClassifierStudy):
+    """A classifier and its answers to shifted images."""
+
+    config: ShiftConfig
+    network: SmallVgg
+
+    def __init__(self, config: Config, fabric: Fabric) -> None:
+        super().__init__(cast(ShiftConfig, config), fabric)
+
+    def make_data(self) -> tuple[Examples, Examples]:
+        """Shapes, and the class of each: 2 x (the red object is a disc) + (the blue one is)."""
+        return (
+            self._examples(np.arange(self.config.images)),
+            self._examples(TEST_FROM + np.arange(self.config.test_images)),
+        )
+
+    def _examples(self, indices: Int64[np.ndarray, " n"]) -> Margined:
+        shapes = SortOfClevr().render(indices)
+        labels = 2 * shapes.kinds[:, 0] + shapes.kinds[:, 1]
+        device = self.fabric.device
+        examples = Margined(torch.from_numpy(shapes.images).to(device), torch.from_numpy(labels).to(device))
+        examples.margin = int(self.config.margin)
+        return examples
+
+    def make_network(self) -> SmallVgg:
+        """A small VGG with the configuration's padding."""
+        c = self.config
+        convs = make_convolutions(c.coord, c.coord_layers, c.with_r, c.padding)
+        return SmallVgg(convs, c.padding, c.width, PooledLinear(8 * c.width, CLASSES))
+
+    def _ways(self, count: int, generator: torch.Generator) -> Int64[Tensor, "count 2"]:
+        """Shifts, uniform over -margin..margin along each axis."""
+        margin = int(self.config.margin)
+        return torch.randint(-margin, margin + 1, (count, 2), generator=generator)
+
+    def losses(self, rows: Int64[Tensor, " b"], step: int) -> dict[str, Tensor]:
+        """Cross-entropy, and the difference of two shifts' pooled features where it has a weight."""
+        config, images, count = self.config, self.train.inputs(rows), len(rows)
+        generator = keyed_generator(config.seed, "shifts", step, rank())
+        pair = [shifted(images, self._ways(count, generator)) for _ in range(2)]
+        parts = [pair[0] if config.shown == "shifted" else images, *(pair if config.invariance else [])]
+        with self.fabric.autocast():
+            maps = self.network.maps(torch.cat(parts))
+            logits = self.network.head(maps[:count])
+        cross = F.cross_entropy(logits.float(), self.train.labels[rows])
+        if not config.invariance:
+            return {"loss/train": cross, "loss/classification": cross}
+        first, second = maps[count:].float().mean((2, 3)).chunk(2)
+        difference = F.mse_loss(first, second)
+        return {
+            "loss/train": cross + config.invariance * difference,
+            "loss/classification": cross,
+            "loss/invariance": difference,
+        }
+
+    # ---- scores
+
+    @torch.no_grad()
+    def shifts(self, count: int) -> dict[str, float]:
+        """What shifts do to the first ``count`` test images; see docs/metrics.md."""
+        self.network.eval()
+        generator = keyed_generator(0, "consistency")
+        ways = self._ways(len(self.test) * PAIRS * 2, generator).unflatten(0, (len(self.test), PAIRS, 2))
+        same, right, gaps, lengths = [], [], [], []
+        for rows in self.test.rows(count).split(CHUNK):
+            images, labels = self.test.inputs(rows), self.test.labels[rows]
+            for k in range(PAIRS):
+                pooled = [self.network.maps(shifted(images, ways[rows.cpu(), k, one])).mean((2, 3)) for one in (0, 1)]
+                first, second = (self.network.head(part[:, :, None, None]).argmax(1) for part in pooled)
+                same.append(first == second)
+                right += [first == labels, second == labels]
+                gaps.append((pooled[0] - pooled[1]).square().sum(1))
+                lengths += [part.square().sum(1) / 2 for part in pooled]
+        difference = torch.cat(gaps).mean() / torch.cat(lengths).mean().clamp_min(1e-12) / 2
+        return {
+            "consistency": float(torch.cat(same).float().mean()),
+            "shifted_accuracy": float(torch.cat(right).float().mean()),
+            "feature_difference": float(difference),
+        }
+
+    def evaluate(self) -> dict[str, float]:
+        """Accuracies and what shifts do; see docs/metrics.md."""
+        return {**super().evaluate(), **{f"score/{name}": value for name, value in self.shifts(len(self.test)).items()}}
+
+    def preview(self) -> tuple[Picture, dict[str, float]]:
+        """Test images, the test accuracy, and the consistency of a few."""
+        picture, scores = super().preview()
+        return picture, {**scores, "preview/consistency": self.shifts(_PREVIEWED)["consistency"]}
+
+
+STUDY = ShiftStudy
