@@ -13,12 +13,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 import torchvision
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jaxtyping import config as jaxtyping_config
+from parallel import layers, train_in_parallel
 from torch import Tensor, nn
 
 from sandbox import planes
@@ -526,17 +526,10 @@ def test_spectral_norm_of_a_coordinate_layer() -> None:
     assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=1e-3)
 
 
-def network() -> nn.Sequential:
-    return nn.Sequential(
-        CoordConv2d(3, 4, 3, stride=2, padding=1, padding_mode="circular", with_r=True), nn.ReLU(),
-        CoordConv2d(4, 4, 3, groups=2, padding="same"), CoordConvTranspose2d(4, 2, 4, stride=2, padding=1),
-    )  # fmt: skip
-
-
 @pytest.mark.usefixtures("unchecked")
 def test_compile_takes_the_whole_graph_at_any_size() -> None:
     torch._dynamo.reset()
-    net, x = network(), torch.randn(2, 3, 8, 12)
+    net, x = layers(), torch.randn(2, 3, 8, 12)
     compiled = torch.compile(net, fullgraph=True, dynamic=True)
     for image in (x, torch.randn(3, 3, 10, 14)):
         out, expected = compiled(image), net(image)
@@ -559,7 +552,7 @@ def test_compile_under_autocast() -> None:
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_export_and_onnx(dynamic: bool, tmp_path: Path) -> None:
-    net, x = network().eval(), torch.randn(2, 3, 8, 12)
+    net, x = layers().eval(), torch.randn(2, 3, 8, 12)
     axes = {name: torch.export.Dim(name, min=2, max=64) for name in ("batch", "rows", "columns")}
     shapes = {0: axes["batch"], 2: 2 * axes["rows"], 3: 2 * axes["columns"]} if dynamic else None
     program = torch.export.export(net, (x,), dynamic_shapes=(shapes,))
@@ -574,24 +567,10 @@ def test_export_and_onnx(dynamic: bool, tmp_path: Path) -> None:
         torch.testing.assert_close(torch.tensor(out), net(image), rtol=1e-4, atol=1e-5)
 
 
-def train_in_parallel(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    torch.manual_seed(0)
-    net, images = network(), torch.randn(4, 3, 8, 12)
-    parallel = nn.parallel.DistributedDataParallel(net)
-    for _ in range(2):
-        net.zero_grad()
-        parallel(images[2 * rank : 2 * rank + 2]).square().mean().backward()
-    if rank == 0:
-        torch.save([parameter.grad for parameter in net.parameters()], f"{folder}/gradients.pt")
-    dist.destroy_process_group()
-
-
 def test_two_processes_get_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(train_in_parallel, (str(tmp_path),), nprocs=2)
     torch.manual_seed(0)
-    net, images = network(), torch.randn(4, 3, 8, 12)
+    net, images = layers(), torch.randn(4, 3, 8, 12)
     net(images).square().mean().backward()
     for parameter, gradient in zip(net.parameters(), torch.load(tmp_path / "gradients.pt"), strict=True):
         torch.testing.assert_close(parameter.grad, gradient)

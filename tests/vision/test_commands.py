@@ -125,7 +125,7 @@ def test_a_classifier_is_trained_probed_and_resumed(workshop: Workshop, tmp_path
 
 def test_two_arms_of_a_task_are_compared(workshop: Workshop, tmp_path: Path) -> None:
     command = workshop.module("sandbox.compare", "vision/position", "--smoke", "--arms", "image", "probe",
-                              "--root", tmp_path)  # fmt: skip
+                              "--seeds", 1, "--root", tmp_path)  # fmt: skip
     assert command.wait() == 0, command.stderr
     report = (tmp_path / "smoke/vision/position/comparison/report.md").read_text()
     assert report.startswith("# vision/position\n")

@@ -255,8 +255,8 @@ def test_a_comparison_runs_every_split_through_the_door(task: str, tmp_path: Pat
         order = parse("vision", plan.flags(cell))
         assert (order.task, order.arm, order.config) == (cell.task, cell.arm, plan.config(cell))
         assert order.config.model_dump()["split"] == cell.task
-    for flag in ("--task=regression", "--split=quadrant"):
-        with pytest.raises(UserError, match="unknown argument"):
+    for flag, said in (("--task=regression", "unknown argument"), ("--split=quadrant", "--tasks names some")):
+        with pytest.raises(UserError, match=said):
             parse_plan([f"vision/{task}", flag])
 
 
