@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,8 @@ def test_a_run_that_encodes_nothing_is_refused_in_one_line(smoke_run: SmokeRun, 
     assert not (tmp_path / "x.gif").exists()
 
 
-def test_a_comparison_of_the_two_arms(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_comparison_of_the_two_arms(workshop: Workshop, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run.parents[3], tmp_path / "smoke")  # one arm is there already
     flags = ("--smoke", "--device", "cpu", "--root", tmp_path, "--seeds", 1, "--precision=32")
     command = workshop.module("sandbox.compare", "vae/sort_of_clevr", *flags)
     assert command.wait() == 0, command.stderr
