@@ -24,6 +24,7 @@ from sandbox.launch import announced
 
 if TYPE_CHECKING:
     from sandbox.run import Run
+    from sandbox.training import Study
 
 __all__ = ["DEFAULT_CONFIG", "Order", "Parser", "guarded", "main", "one_of", "parse", "whole_number"]
 
@@ -225,7 +226,7 @@ def _train(study: str, arguments: Sequence[str] | None, patience: float) -> Path
     study = order.experiment.study
     from sandbox import processes
     from sandbox.run import Run, run_folder
-    from sandbox.training import build, complete, resolve_device, resolve_precision
+    from sandbox.training import complete, resolve_device, resolve_precision
 
     import_module(f"{study}.study")  # seconds: before anything is written, so that a Ctrl-C here leaves nothing behind
     processes.check_batch(order.config.batch)
@@ -237,19 +238,27 @@ def _train(study: str, arguments: Sequence[str] | None, patience: float) -> Path
         raise UserError(f"{folder} is not complete: --evaluate is for finished runs")
     with run.lock(patience) if processes.is_first() else nullcontext():
         # A new run is built before it is written: a mistake that only the data or the networks show leaves nothing.
-        early = build(run, device) if processes.from_first(run.state) == "new" else None
+        early = _built(run, device) if processes.from_first(run.state) == "new" else None
         state = processes.from_first(lambda: run.open(overwrite=order.overwrite))
         if state == "complete" and not order.evaluate:
             print(f"{folder} is complete (--overwrite starts anew, --evaluate scores it again)")
         else:
             # Flushed: in a log file these lines must not wait for the end.
             print(f"{folder}: {state}, {device}, {precision}", flush=True)
-            study_object = early or build(run, device)
-            print(yaml.safe_dump(study_object.costs(), sort_keys=False).rstrip(), flush=True)
+            study_object, costs = early or _built(run, device)
+            print(yaml.safe_dump(costs, sort_keys=False).rstrip(), flush=True)
             complete(run, study_object, evaluate=order.evaluate)
         if processes.is_first():
             _report(run, run.result())
     return folder
+
+
+def _built(run: "Run", device: str) -> "tuple[Study, dict[str, Any]]":
+    """A run's study and its costs, for which it looks at its data."""
+    from sandbox.training import build
+
+    study = build(run, device)
+    return study, study.costs()
 
 
 def _report(run: "Run", result: dict[str, Any]) -> None:

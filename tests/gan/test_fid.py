@@ -124,3 +124,4 @@ def test_wrong_weights_are_said_before_training(workshop: Any, tmp_path: Path) -
     assert command.wait() == 2
     assert command.stderr.count("\n") == 1
     assert "none.pth" in command.stderr
+    assert not list(tmp_path.rglob("config.yaml"))
