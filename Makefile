@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
+# One thread a worker: two that share a core wait for each other. A few workers: each holds torch in memory.
+WORKERS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test lint type format clean
 
@@ -11,7 +13,7 @@ demo: $(VENV)/.core
 	$(BIN)/python -m sandbox.compare gan/sort_of_clevr --seeds 1
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) $(TESTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

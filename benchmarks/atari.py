@@ -4,15 +4,20 @@
 
 Ours: ale-py's own vector of emulators; the precision that `--precision auto` resolves to (bf16: channels_last).
 Theirs: ``VecFrameStack(make_atari_env(...), 4)`` and ``CnnPolicy`` with the same hyperparameters, in float32; with
---subproc one process a game. Both train through the same ``A2C.learn``. A round times the same number of agent steps on
-each side, in turn; the ratio is the median over rounds. Goals: games alone 2, training 1.8 on two CPU cores.
+--subproc one process a game. Both train through the same ``A2C.learn``, each side in a process of its own: ours with
+the spinning of torch's threads cut short (rl/__init__.py), theirs as torch comes. A round times the same number of
+agent steps on each side, in turn; the ratio is the median over rounds. Goals: games alone 2, training 1.8 on two CPU
+cores.
 """
 
 import argparse
 import json
+import multiprocessing
+import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,14 +76,51 @@ def learner(model: A2C, steps: int) -> Callable[[], None]:
     return learn
 
 
-def in_turn(what: str, sides: Mapping[str, Callable[[], None]], steps: int, rounds: int) -> dict[str, Any]:
+def serve(side: str, config: RlConfig, subproc: bool, precision: str, steps: int, orders: Connection) -> None:
+    """One side, in its process: takes ``games`` or ``training``, does that much of it, answers the seconds."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    works: dict[str, Callable[[], None]] = {}
+
+    def environment() -> VecEnv:
+        if side == "theirs":
+            return make_theirs(config, subproc=subproc)
+        env = AtariVecEnv(config.env, config.envs, config.protocol(learning=True), threads=config.threads)
+        env.seed(config.seed)
+        return env
+
+    def prepared(what: str) -> Callable[[], None]:
+        if what == "games":
+            return player(environment(), steps)
+        if side == "theirs":
+            return learner(make_plain_agent(config, environment(), device), steps)
+        return learner(make_agent(config, cast(AtariVecEnv, environment()), device, bf16=precision == "bf16"), steps)
+
+    orders.send(torch.get_num_threads())
+    for what in iter(orders.recv, "end"):
+        if what not in works:
+            works[what] = prepared(what)
+        began = time.perf_counter()
+        works[what]()
+        orders.send(time.perf_counter() - began)
+
+
+def begin(side: str, *given: Any) -> Connection:
+    """Starts a side, with the environment variables that its users have."""
+    ours, theirs = multiprocessing.Pipe()
+    spins = os.environ.pop("GOMP_SPINCOUNT") if side == "theirs" else None
+    multiprocessing.get_context("spawn").Process(target=serve, args=(side, *given, theirs), daemon=True).start()
+    if spins is not None:
+        os.environ["GOMP_SPINCOUNT"] = spins
+    return ours
+
+
+def in_turn(what: str, key: str, sides: dict[str, Connection], steps: int, rounds: int) -> dict[str, Any]:
     """Times both sides in every round, after one that warms up; prints and returns rates and their ratio."""
     times: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(rounds + 1):
-        for side, work in sides.items():
-            began = time.perf_counter()
-            work()
-            times[side].append(time.perf_counter() - began)
+        for side, orders in sides.items():
+            orders.send(key)
+            times[side].append(orders.recv())
     ratios = [theirs / ours for theirs, ours in zip(times["theirs"][1:], times["ours"][1:], strict=True)]
     rates = {side: steps / statistics.median(taken[1:]) for side, taken in times.items()}
     ratio = statistics.median(ratios)
@@ -98,25 +140,17 @@ def main() -> None:
     config, device = cast(RlConfig, order.config), resolve_device(order.device)  # type: ignore[arg-type]
     precision = resolve_precision(config.precision, device)
     steps = max(1, options.stretch // config.batch) * config.batch
-    print(f"{config.env}, {device}, ours {precision}, theirs float32, {config.envs} games, "
-          f"{torch.get_num_threads()} threads", flush=True)  # fmt: skip
-
-    def ours() -> AtariVecEnv:
-        env = AtariVecEnv(config.env, config.envs, config.protocol(learning=True), threads=config.threads)
-        env.seed(config.seed)
-        return env
-
-    theirs = make_theirs(config, subproc=options.subproc)
-    games = in_turn("games alone", {"theirs": player(theirs, steps), "ours": player(ours(), steps)}, steps,
-                    options.rounds)  # fmt: skip
-    agents = {"theirs": make_plain_agent(config, theirs, device),
-              "ours": make_agent(config, ours(), device, bf16=precision == "bf16")}  # fmt: skip
-    training = in_turn("training", {side: learner(agent, steps) for side, agent in agents.items()}, steps,
-                       options.rounds)  # fmt: skip
-    theirs.close()
+    sides = {side: begin(side, config, options.subproc, precision, steps) for side in ("theirs", "ours")}
+    threads = min(orders.recv() for orders in sides.values())
+    print(f"{config.env}, {device}, ours {precision}, theirs float32, {config.envs} games, {threads} threads",
+          flush=True)  # fmt: skip
+    games = in_turn("games alone", "games", sides, steps, options.rounds)
+    training = in_turn("training", "training", sides, steps, options.rounds)
+    for orders in sides.values():
+        orders.send("end")
     if options.json:
         document = {"games": games, "training": training, "precision": precision, "device": device,
-                    "threads": torch.get_num_threads(), "env": config.env}  # fmt: skip
+                    "threads": threads, "env": config.env}  # fmt: skip
         options.json.write_text(json.dumps(document, indent=2) + "\n")
 
 

@@ -34,6 +34,7 @@ class RlConfig(Config):
         "with coordinates: if the coordinates there were an average place's. Full colour: half of them or more.",
     }
     task_field: ClassVar[str] = "env"
+    PLACES: ClassVar[tuple[str, ...]] = ("threads",)
     DATA: ClassVar[tuple[str, ...]] = (
         "batch", "envs", "env", "frameskip", "sticky", "noop_max", "life_loss", "clip_rewards", "restart", "max_frames",
     )  # fmt: skip

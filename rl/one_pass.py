@@ -17,12 +17,12 @@ from torch import Tensor
 
 
 class KeepingPolicy(ActorCriticCnnPolicy):
-    """An actor-critic that can keep the graphs of its looks; otherwise it is stable-baselines3's own."""
+    """An actor-critic on `CoordCNN` that can keep what its convolutions saw; else it is stable-baselines3's own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._keeps = False
-        self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._keeps = self._learns = False
+        self._kept: list[list[Tensor]] = []
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -35,24 +35,33 @@ class KeepingPolicy(ActorCriticCnnPolicy):
         finally:
             self._keeps = False
 
-    def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Actions, values and log-probabilities, none of which carries a graph."""
-        if not self._keeps:
-            return super().forward(obs, deterministic)
-        with torch.enable_grad():
-            actions, values, log_prob = super().forward(obs, deterministic)
-            entropy = self.action_dist.entropy()  # of the look just taken
-            assert entropy is not None
-            self._kept.append((values.flatten(), log_prob, entropy))
-        return actions, values.detach(), log_prob.detach()
+    def extract_features(self, obs: Any, features_extractor: Any = None) -> Any:
+        """Features of a look; of a kept one, where there are any, in the order of `InOrder`: game by game.
+
+        The graph that is kept ends with the convolutions: the dense layers learn from all looks at once, in one product
+        instead of one for each look.
+        """
+        if not (self._keeps or self._learns):
+            return super().extract_features(obs, features_extractor)
+        networks: list[Any] = [self.features_extractor]
+        if not self.share_features_extractor:
+            networks = [self.pi_features_extractor, self.vf_features_extractor]
+        if self._learns:
+            seen = [torch.stack(looks, dim=1).flatten(0, 1) for looks in zip(*self._kept, strict=True)]
+        else:
+            with torch.enable_grad():
+                seen = [network.look(obs) for network in networks]
+            self._kept.append(seen)
+        features = [network.dense(places) for network, places in zip(networks, seen, strict=True)]
+        return features[0] if self.share_features_extractor else tuple(features)
 
     def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What was kept, in the order of `InOrder`: a game's steps one after another. Nothing kept: a new look."""
-        if not self._kept:
+        """As stable-baselines3's, from what was kept; nothing kept: a new look."""
+        self._learns = bool(self._kept)
+        try:
             return super().evaluate_actions(obs, actions)
-        values, log_prob, entropy = (torch.stack(parts, dim=1).flatten() for parts in zip(*self._kept, strict=True))
-        self._kept = []
-        return values, log_prob, entropy
+        finally:
+            self._learns, self._kept = False, []
 
 
 class InOrder(RolloutBuffer):

@@ -8,11 +8,12 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 from gymnasium import spaces
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -78,7 +79,8 @@ class CoordCNN(BaseFeaturesExtractor):
             channels = growth * width
         self.cnn = nn.Sequential(*layers, *_pooled(pooling))
         self.linear = nn.Sequential(nn.Linear(self._flat(observation_space), features_dim), nn.ReLU())
-        self.bf16 = bf16
+        self.bf16, self.dtype = bf16, torch.bfloat16 if bf16 else torch.float32
+        self.layout = torch.channels_last if bf16 else torch.contiguous_format
 
     def _flat(self, space: spaces.Box) -> int:
         try:
@@ -87,14 +89,27 @@ class CoordCNN(BaseFeaturesExtractor):
         except RuntimeError:
             raise ValueError(f"pictures of {space.shape} are too small for these kernels") from None
 
-    def forward(self, observations: Float[Tensor, "b c h w"]) -> Float[Tensor, "b features"]:
-        """The features of pictures scaled to 0..1, float32."""
-        if not self.bf16:
-            out: Tensor = self.linear(self.cnn(observations))
-            return out
-        with torch.autocast(observations.device.type, torch.bfloat16):
-            features: Tensor = self.linear(self.cnn(observations.contiguous(memory_format=torch.channels_last)))
-        return features.float()
+    def forward(self, observations: Num[Tensor, "b c h w"]) -> Float[Tensor, "b features"]:
+        """The features, float32, of pictures: bytes, or floats already scaled to 0..1."""
+        return self.dense(self.look(observations))
+
+    def look(self, observations: Num[Tensor, "b c h w"]) -> Float[Tensor, "b places"]:
+        """What the convolutions see in pictures, flat."""
+        scaled = observations
+        if observations.dtype == torch.uint8:  # as bytes they are laid out and cast in a fraction of the time
+            scaled = observations.contiguous(memory_format=self.layout).to(self.dtype) / 255
+        with self._autocast(observations):
+            out: Tensor = self.cnn(scaled.contiguous(memory_format=self.layout))
+        return out
+
+    def dense(self, places: Float[Tensor, "b places"]) -> Float[Tensor, "b features"]:
+        """The features, float32, of what the convolutions saw."""
+        with self._autocast(places):
+            out: Tensor = self.linear(places)
+        return out.float()
+
+    def _autocast(self, x: Tensor) -> AbstractContextManager[Any]:
+        return torch.autocast(x.device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
 
 def _pooled(pooling: Pooling) -> list[nn.Module]:

@@ -107,8 +107,10 @@ class RlStudy(Study):
         bf16 = fabric._precision.precision == "bf16-mixed"
         self.model = make_agent(self.config, self.env, str(fabric.device), bf16=bf16)
         if config.compile:
-            for extractor in {self.model.policy.pi_features_extractor, self.model.policy.vf_features_extractor}:
-                extractor.compile()  # in place: the class and the names stay
+            for network in self.model.policy.modules():
+                if isinstance(network, CoordCNN):
+                    network.cnn.compile()  # in place: the class and the names stay
+                    network.linear.compile()
         self.record = Record()
         self.modules = {"policy": self.model.policy, "record": self.record}
         self.optimisers = {"policy": self.model.policy.optimizer}

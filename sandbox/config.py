@@ -69,7 +69,8 @@ class Config(BaseModel):
     Attributes:
         config_field: the field whose flag also chooses the study's YAML file of that name, where --config does not; a
             task with a model of its own (see `tasks_of`) has the same field.
-        PLACES: fields that say where data lie on this machine, and are no part of a run's identity.
+        PLACES: fields that say something of this machine alone, where data lie or how many threads work; no part of a
+            run's identity.
         COUNTED: what the x-axis of the curves counts, ``steps`` times ``batch`` of them in a run.
         PUBLISHED: what others reported over all tasks, for the report's table over tasks.
         FILM: what a report says below the arms' films.

@@ -52,7 +52,7 @@ def looks(model: Any) -> list[int]:
     """The batch of every look at observations, from now on."""
     found: list[int] = []
     for extractor in {model.policy.pi_features_extractor, model.policy.vf_features_extractor}:
-        extractor.register_forward_hook(lambda _, inputs, __: found.append(len(inputs[0])))
+        extractor.cnn.register_forward_hook(lambda _, inputs, __: found.append(len(inputs[0])))
     return found
 
 
