@@ -27,6 +27,7 @@ class RlConfig(Config):
         "worse on 1."
     )
     COUNTED: ClassVar[str] = "agent steps"
+    FILM_NAME: ClassVar[str] = "play"
     FILM: ClassVar[str] = "The arms side by side at play, each a game of its own."
     FILMS: ClassVar[dict[str, str]] = {
         "saliency": "What the choice of action hangs on, every arm asked about the same recorded game of random play. "

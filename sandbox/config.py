@@ -73,6 +73,7 @@ class Config(BaseModel):
             run's identity.
         COUNTED: what the x-axis of the curves counts, ``steps`` times ``batch`` of them in a run.
         PUBLISHED: what others reported over all tasks, for the report's table over tasks.
+        FILM_NAME: of the film that ends a run: ``samples/<name>.gif``.
         FILM: what a report says below the arms' films.
         FILMS: the same for what else `sandbox.training.Study.films` makes, by name.
         task_field: what the door calls the flag that names a task of a file with ``tasks:``; a field of that name then
@@ -84,6 +85,7 @@ class Config(BaseModel):
     PLACES: ClassVar[tuple[str, ...]] = ()
     COUNTED: ClassVar[str] = "images seen"
     PUBLISHED: ClassVar[str] = ""
+    FILM_NAME: ClassVar[str] = "interpolation"
     FILM: ClassVar[str] = "The arms side by side, each on the same path if it has the same latents."
     FILMS: ClassVar[dict[str, str]] = {}
     config_field: ClassVar[str | None] = None

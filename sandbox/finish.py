@@ -33,7 +33,7 @@ def finish(run: Run, study: "Study", counters: Mapping[str, Any]) -> dict[str, A
     scores = study.evaluate()
     frames = study.film(frames=study.film_frames, count=math.prod(study.film_grid), path="loop", seed=0)
     film = tile(frames, study.film_grid)
-    films = {"interpolation": (film, study.film_fps), "training": (_growth(run), _GROWTH_FPS), **study.films()}
+    films = {config.FILM_NAME: (film, study.film_fps), "training": (_growth(run), _GROWTH_FPS), **study.films()}
     gifs = {name: (encode_gif(sheets, fps), frame_size(sheets)) for name, (sheets, fps) in films.items()
             if sheets is not None}  # fmt: skip
     mp4 = encode_mp4(film, study.film_fps) if study.film_mp4 else None
@@ -57,7 +57,7 @@ def finish(run: Run, study: "Study", counters: Mapping[str, Any]) -> dict[str, A
     for name, (gif, _) in gifs.items():
         write_atomically(run.samples / f"{name}.gif", gif)
     if mp4 is not None:
-        write_atomically(run.samples / "interpolation.mp4", mp4)
+        write_atomically(run.samples / f"{config.FILM_NAME}.mp4", mp4)
     save_result(run, scores, costs)
     return run.result()
 

@@ -34,7 +34,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
 PANEL = (4.6, 2.8)  # inches
 POINTS = 500  # of a curve; a screen shows no more
-FILMS = ("interpolation", "training")  # samples/<name>.gif of every run; a study may have more
 AXIS = "images"  # key of the x-axis in metrics.jsonl
 _UNITS = {1e6: "millions of ", 1e3: "thousands of ", 1.0: ""}
 _SETTINGS: Any = {

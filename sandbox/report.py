@@ -6,7 +6,7 @@
       scores.csv            a row for each run
       scores.png, .svg      every seed, paired, with the differences
       curves.png, .svg      learning curves
-      interpolation.gif, .mp4    the arms side by side on the same latents
+      interpolation.gif, .mp4    the arms side by side on the same latents; of agents play.gif, the arms at play
       training.gif, .mp4    their sample grids during training; with several tasks training-TASK.gif and so on
       NAME.gif, .mp4        what other films the study's runs have
 
@@ -27,7 +27,7 @@ import jinja2
 
 from sandbox import plots, tables
 from sandbox.comparison import Comparison, Contrast, Row
-from sandbox.config import door_of
+from sandbox.config import Config, door_of
 from sandbox.errors import one_line, warn
 from sandbox.files import write_atomically
 from sandbox.stats import BOOTSTRAP_FROM, CONCLUDING
@@ -73,7 +73,8 @@ def write_report(comparison: Comparison) -> Path:
 
 def _films(c: Comparison) -> dict[str, plots.Film | None]:
     """File name without ending -> film, of every task and kind."""
-    names = *plots.FILMS, *next((row.run.config.FILMS for row in c.rows if row.run), {})
+    config = next((row.run.config for row in c.rows if row.run), Config)
+    names = config.FILM_NAME, "training", *config.FILMS
     return {f"{name}-{task}" if task else name: plots.film(c, task, name) for task in c.tasks for name in names}
 
 
@@ -216,8 +217,8 @@ def _film_view(name: str, film: plots.Film, files: Mapping[str, bytes | str | No
     first = film.rows[0]
     assert first.run is not None, "a film is made of complete runs"
     cell, config = first.cell, first.run.config
-    shown = {"interpolation": config.FILM, "training": _GROWTH, **config.FILMS}[film.name]
-    still = {"interpolation": 0, "training": -1}.get(film.name, len(film.frames) // 2)
+    shown = {config.FILM_NAME: config.FILM, "training": _GROWTH, **config.FILMS}[film.name]
+    still = {config.FILM_NAME: 0, "training": -1}.get(film.name, len(film.frames) // 2)
     seed = f"{cell.task}, seed {cell.seed}" if cell.task else f"Seed {cell.seed}"
     return {
         "gif": embedded("image/gif", files[f"{name}.gif"]),

@@ -277,9 +277,9 @@ def test_the_run_ends_with_a_film_as_gif_and_mp4(finished: tuple[Path, str]) -> 
     from PIL import Image
 
     samples = finished[0] / "samples"
-    with Image.open(samples / "interpolation.gif") as gif:
+    with Image.open(samples / "play.gif") as gif:
         assert (gif.size, gif.format) == ((164, 214), "GIF")  # a grey line around 160x210
-    with av.open(str(samples / "interpolation.mp4")) as film:
+    with av.open(str(samples / "play.mp4")) as film:
         assert film.streams.video[0].average_rate == 15
 
 
