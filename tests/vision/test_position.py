@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rl.config import RlConfig
 from rl.policies import CoordCNN
+from sandbox.blocks import seed_parameters
 from sandbox.config import COMMAND_LINE, Config, study_scores, validated
 from sandbox.errors import UserError
 from sandbox.loading import Loaded
@@ -26,15 +27,20 @@ from vae.config import VaeConfig
 from vae.networks import make_networks as vae_networks
 from vision.config import VisionConfig
 from vision.door import arguments
+from vision.location.config import LocationConfig
+from vision.location.networks import make_network as location_network
 from vision.networks import make_network as coordinate_network
 from vision.position.config import INPUTS, MAPS, PositionConfig, table
-from vision.position.encoders import Encoder, _of_run, make_encoder, make_levels
+from vision.position.encoders import Encoder, _of_run, _weights, make_encoder, make_levels
+from vision.padding.config import PaddingConfig
 from vision.position.images import natural_images, rolled
 from vision.position.levels import Levels, find_levels, strip_padding
 from vision.position.maps import mean_absolute_error, position_maps, rank_correlation
 from vision.position.probe import PositionProbe, shuffled
 from vision.position.probing import Probing
 from vision.position.study import Fingerprint, PositionStudy
+from vision.red_green.config import RedGreenConfig
+from vision.shift.config import ShiftConfig
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {"images": 16, "test_images": 3, "batch": 8, "size": 32, "steps": 150, "lr": 0.03}
@@ -203,11 +209,31 @@ def test_padding_is_removed_and_what_cannot_do_without_says_so() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 5, padding=2, padding_mode="circular"))
     strip_padding(network)
     assert network(torch.rand(1, 3, 16, 16)).shape[-2:] == (10, 10)
+    with pytest.raises(UserError, match="no convolution of the target has any padding"):
+        strip_padding(network)
     resnet = config(target="resnet18", weights="random", strip_padding=True, size=64)
     with pytest.raises(UserError, match="resnet18 cannot run without its padding"):
         make_levels(make_encoder(resnet, CPU), resnet, CPU)
     with pytest.raises(UserError, match="without transposed convolutions"):
         strip_padding(nn.ConvTranspose2d(3, 3, 3))
+
+
+def test_a_dense_layer_behind_the_levels_does_not_mind_the_padding_s_end() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 2, 1), nn.Flatten(), nn.Linear(4 * 64, 1))
+    made, stripped = Encoder(network, 32, lambda images: images), config(target="vgg16", strip_padding=True)
+    assert [level.shape[-1] for level in make_levels(made, stripped, CPU)(made.example())] == [15, 7]
+
+
+@torch.no_grad()
+def test_partial_convolutions_without_padding_are_plain_ones() -> None:
+    images, found = torch.rand(1, 3, 64, 64), {}
+    for padding in ("partial", "zeros"):
+        own = LocationConfig.model_validate({"padding": padding, "width": 2, "coord": False})
+        network = location_network(own).eval()
+        seed_parameters(network, 0)
+        strip_padding(network)
+        found[padding] = network.maps(images)
+    assert torch.equal(found["partial"], found["zeros"])
 
 
 # ---- torchvision
@@ -221,15 +247,17 @@ def test_weights_come_from_the_hub_s_cache_or_a_file_or_are_random_and_say_so(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     torch.manual_seed(7)  # of the network that counts as trained
     random = make_encoder(config(target="resnet18"), CPU)
-    assert random.note == "resnet18 has random weights (seed 0): it was never trained."
+    said = "resnet18 has random weights (seed 0): it was never trained."
+    assert random.note == f"{said} Torch's hub cache has none: --weights download fetches ImageNet's."
+    assert make_encoder(config(target="resnet18", weights="random"), CPU).note == said
     assert random.fingerprint() == make_encoder(config(target="resnet18"), CPU).fingerprint()
     assert random.fingerprint() != make_encoder(config(target="resnet18", seed=1), CPU).fingerprint()
     file = tmp_path / "checkpoints" / ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[-1]
     file.parent.mkdir()
     torch.save(resnet18().state_dict(), file)
-    for fields in ({}, {"weights": str(file)}):
-        trained = make_encoder(config(target="resnet18", **fields), CPU)
-        assert trained.note == ""
+    for weights in ("auto", "download", str(file)):  # nothing is fetched that is there
+        trained = make_encoder(config(target="resnet18", weights=weights), CPU)
+        assert trained.note == f"resnet18 has the weights of {file.name}."
         assert trained.fingerprint() != random.fingerprint()
     assert make_encoder(config(target="resnet18", weights="random"), CPU).fingerprint() == random.fingerprint()
     assert make_levels(random, config(target="resnet18"), CPU).names == ("layer1", "layer2", "layer3", "layer4")
@@ -240,6 +268,37 @@ def test_weights_come_from_the_hub_s_cache_or_a_file_or_are_random_and_say_so(
 def test_missing_weights_say_what_to_fetch(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no file .*nope.pth: fetch one \(curl -O https://download.pytorch.org/"):
         make_encoder(config(target="resnet18", weights=str(tmp_path / "nope.pth")), CPU)
+
+
+def test_weights_are_fetched_where_the_user_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import ResNet18_Weights, resnet18
+
+    url = ResNet18_Weights.IMAGENET1K_V1.url
+    asked: list[tuple[object, ...]] = []
+
+    def fetch(url: str, path: str, start: str, progress: bool) -> None:
+        asked.append((url, start))
+        if len(asked) == 1:
+            raise OSError("no way there")
+        torch.save(resnet18().state_dict(), path)
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    with pytest.raises(UserError, match=rf"{url} cannot be fetched \(no way there\): .*put it at {tmp_path}"):
+        make_encoder(config(target="resnet18", weights="download"), CPU)
+    assert "the weights of" in make_encoder(config(target="resnet18", weights="download"), CPU).note
+    assert "the weights of" in make_encoder(config(target="resnet18"), CPU).note
+    assert asked == [(url, url.rpartition("-")[2].removesuffix(".pth"))] * 2
+
+
+def test_weights_for_images_of_another_scale_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import VGG16_Weights
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    file = tmp_path / "checkpoints" / VGG16_Weights.IMAGENET1K_FEATURES.url.rsplit("/", 1)[-1]
+    file.parent.mkdir()
+    file.touch()
+    assert _weights(config(target="vgg16")) is None
 
 
 # ---- images
@@ -262,6 +321,17 @@ def test_the_paper_s_data_sets_are_recognised(tmp_path: Path) -> None:
     assert sorted(pascal[:, 0, 0, 0].tolist()) == [0, 1, 2, 3]
     with pytest.raises(UserError, match=r"--test-images is 9, but .*DUTS-TE-Image has 5"):
         natural_images(config(**ours, test_images=9), 16)
+    _, test = natural_images(config(data="folder", data_root=ours["data_root"], test_root=ours["data_root"]), 16)
+    assert test[:, 0, 0, 0].tolist() == [0, 1, 2]  # of DUTS-TE
+
+
+@pytest.mark.parametrize("root", ["", "DUTS-TE"])
+def test_masks_beside_the_images_are_no_images(tmp_path: Path, root: str) -> None:
+    pictures(tmp_path / "DUTS-TE" / "DUTS-TE-Image", 19)
+    pictures(tmp_path / "DUTS-TE" / "DUTS-TE-Mask", 19)
+    train, test = natural_images(config(data="folder", data_root=str(tmp_path / root)), 16)
+    assert train[:, 0, 0, 0].tolist() == list(range(16))
+    assert test[:, 0, 0, 0].tolist() == [16, 17, 18]
 
 
 def test_the_last_images_of_a_folder_test(tmp_path: Path) -> None:
@@ -343,6 +413,21 @@ def test_every_coordinate_task_can_be_probed(task: str, coord: bool, levels: int
     made = _of_run(loaded("vision", own, {"network": coordinate_network(own)}), config(size=0))
     assert (made.draw is None) == (task == "regression")
     assert len(levels_of(made)) == levels
+
+
+def test_classifiers_see_images_of_their_own_size() -> None:
+    for own, size in (
+        (PaddingConfig(), 64), (LocationConfig(grid="5"), 160), (RedGreenConfig(), 32), (ShiftConfig(margin="4"), 72),
+        (ShiftConfig(data="cifar10"), 48),
+    ):  # fmt: skip
+        made = _of_run(loaded(f"vision.{own.task}", own, {"network": nn.Identity()}), config(size=0))
+        assert made.size == size
+        assert made.prepare(torch.zeros(1, 3, 4, 4)).max() == -1
+
+
+def test_a_probe_is_not_probed() -> None:
+    with pytest.raises(UserError, match="is itself a probe, of vgg16: probe that"):
+        _of_run(loaded("vision.position", config(target="vgg16"), {"probe": nn.Identity()}), config(size=0))
 
 
 def test_an_agent_sees_grey_images_that_stand_still() -> None:

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from sandbox.config import Score
-from vision.classifier_config import PADDING_HELP, ClassifierConfig, Padding
+from vision.classifier_config import NETWORK_HELP, PADDING_HELP, ClassifierConfig, Network, Padding
 
 TILE = 32  # pixels along a tile's edge
 Asks = Literal["location", "recognition"]
@@ -28,9 +28,7 @@ class LocationConfig(ClassifierConfig):
         "gap", description="gap: 3x3 convolution to the classes, global mean (GAPNet); permute: global mean, channels "
         "in an order drawn anew at every forward pass, dense layer (PermuteNet); linear: the same without permutation",
     )  # fmt: skip
-    network: Literal["small", "resnet18"] = Field(
-        "small", description=f"small: eight convolutions; resnet18: torchvision's without its max-pool ({PAPER})"
-    )
+    network: Network = Field("small", description=f"{NETWORK_HELP} ({PAPER})")
     padding: Padding = Field("zeros", description=PADDING_HELP)
     width: int = Field(8, ge=1, le=256, description="channels of the small network's first stage, doubled three times")
     data: Literal["shapes", "cifar10"] = Field(
@@ -45,6 +43,11 @@ class LocationConfig(ClassifierConfig):
     batch: int = Field(32, ge=2, le=2**20, description=f"images in a step ({PAPER}: 48)")
     lr: float = Field(3e-3, gt=0, le=1, description=f"Adam learning rate ({PAPER}: 1e-3; recognition .01)")
     beta1: float = Field(0.9, ge=0, lt=1, description=f"Adam's decay of the mean gradient ({PAPER}: 0.5)")
+
+    @property
+    def size(self) -> int:
+        """Pixels along the canvas's edge."""
+        return TILE * int(self.grid)
 
     @property
     def cells(self) -> int:

@@ -13,10 +13,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from sandbox.config import Config
-from vision.classifiers import PooledLinear, SmallVgg
+from vision.classifiers import PooledLinear, ResNet18, SmallVgg
 from vision.classifying import ClassifierStudy, Examples
 from vision.location.config import LocationConfig
-from vision.location.networks import ResNet18, make_network
+from vision.location.networks import make_network
 from vision.location.tiles import Canvases, make_canvases
 
 _PREVIEWED = 64  # canvases of a learning curve's accuracy, at most: whole tiles, each in every cell
