@@ -50,7 +50,10 @@ class PositionConfig(Config):
         "auto", description="of a torchvision target: a file, random, auto (those in torch's hub cache, else random), "
         "or download (fetches ImageNet's into that cache)",
     )  # fmt: skip
-    stages: str = Field("all", description="which levels of the target, counted from 1: all, 2, or 1,3", min_length=1)
+    stages: str = Field(
+        "all", coerce_numbers_to_str=True, min_length=1,
+        description="which levels of the target, counted from 1: all, 2, or 1,3",
+    )  # fmt: skip
     strip_padding: bool = Field(False, description="remove the padding of the target's convolutions")
     data: Data = Field("rooms", description="natural images: drawn rooms, shapes, or a folder of images")
     data_root: str = Field(
