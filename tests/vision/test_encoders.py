@@ -1,6 +1,7 @@
 """What a probe can look at: levels of networks, weights, folders of images, runs of ours."""
 
 import math
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def test_padding_is_removed_and_what_cannot_do_without_says_so() -> None:
     with pytest.raises(UserError, match="no convolution of the target has any padding"):
         strip_padding(network)
     resnet = config(target="resnet18", weights="random", strip_padding=True, size=64)
-    with pytest.raises(UserError, match="resnet18 cannot run without its padding"):
+    with pytest.raises(UserError, match="resnet18 cannot run on images of 64 pixels without its padding"):
         make_levels(make_encoder(resnet, CPU), resnet, CPU)
     with pytest.raises(UserError, match="without transposed convolutions"):
         strip_padding(nn.ConvTranspose2d(3, 3, 3))
@@ -101,11 +102,14 @@ def test_a_dense_layer_behind_the_levels_does_not_mind_the_padding_s_end() -> No
     network = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 2, 1), nn.Flatten(), nn.Linear(4 * 64, 1))
     made, stripped = Encoder(network, 32, lambda images: images), config(target="vgg16", strip_padding=True)
     assert [level.shape[-1] for level in make_levels(made, stripped, CPU)(made.example())] == [15, 7]
+    bare = Encoder(deepcopy(network), 32, lambda images: images, names=("0", "1"))  # by now without padding
+    costs = Probing(config(), bare, CPU).costs()
+    assert costs["multiply_adds_per_image"]["target"] == 15**2 * 3 * 4 * 9 + 7**2 * 4 * 4 * 9  # not the dense layer
 
 
 @torch.no_grad()
 def test_partial_convolutions_without_padding_are_plain_ones() -> None:
-    images, found = torch.rand(1, 3, 64, 64), {}
+    images, found = torch.rand(1, 3, 96, 96), {}
     for padding in ("partial", "zeros"):
         own = LocationConfig.model_validate({"padding": padding, "width": 2, "coord": False})
         network = location_network(own).eval()

@@ -187,7 +187,8 @@ def test_a_target_names_its_run(smoke_run: SmokeRun) -> None:
     assert arguments([*probe, "vgg16"])[-1] == "--arm=vgg16"
     assert arguments([*probe, "resnet34"])[-2:] == ["--arm=probe", "--name=position_resnet34"]
     given = [*probe, "resnet34", "--name", "mine"]
-    assert arguments(given) == given
+    assert arguments(given) == [*given, "--arm=probe"]
+    assert arguments([*given, "--arm", "vgg16"]) == [*given, "--arm", "vgg16"]
     assert arguments(["--task", "regression"]) == ["--task", "regression"]
     name = arguments([*probe, str(smoke_run.folder), "--target-module=ema"])[-1]
     assert name.startswith("--name=position_")
