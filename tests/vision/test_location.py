@@ -54,6 +54,8 @@ def test_recognition_shows_the_same_canvases() -> None:
     assert torch.equal(where.inputs(where.rows()), what.inputs(what.rows()))
     assert set(what.labels.tolist()) == {0, 1, 2, 3}
     assert all(len(set(test.labels[k * 9 : k * 9 + 9].tolist())) == 1 for k in range(3))
+    blue, _ = make_canvases(config(asks="recognition", objects=1), CPU)
+    assert torch.equal(blue.labels, what.labels % 2)
 
 
 @given(st.sampled_from(["gap", "linear"]), st.integers(-3, 3), st.integers(-3, 3), st.integers(0, 2**31))
@@ -124,9 +126,12 @@ def test_a_step_depends_on_the_seed_and_its_number_alone() -> None:
     assert study.evaluate() == study.evaluate()
 
 
-@pytest.mark.parametrize("asks", ["location", "recognition"])
-def test_a_run_says_what_it_declares(asks: str) -> None:
-    study = LocationStudy(config(asks=asks), make_fabric("cpu", "bf16"))
+@pytest.mark.parametrize(
+    ("asks", "objects", "layout"), [("location", 2, (3, 3)), ("recognition", 2, (2, 2)), ("recognition", 1, (1, 2))]
+)
+def test_a_run_says_what_it_declares(asks: str, objects: int, layout: tuple[int, int]) -> None:
+    study = LocationStudy(config(asks=asks, objects=objects), make_fabric("cpu", "bf16"))
+    assert study.layout == layout
     assert torch.isfinite(study.step(1)["loss/train"])
     assert study.evaluate().keys() == {score.tag for score in study_scores("vision.location", study.config)}
     picture, preview = study.preview()

@@ -32,7 +32,7 @@ class LocationStudy(ClassifierStudy):
 
     def __init__(self, config: Config, fabric: Fabric) -> None:
         made = cast(LocationConfig, config)
-        rows = {4: 2, 10: 2}.get(made.classes, int(made.grid))
+        rows = int(made.grid) if made.asks == "location" else max(1, min(2, made.classes // 2))
         self.layout = (rows, made.classes // rows)
         super().__init__(made, fabric)
         self.previewed = made.cells * max(1, _PREVIEWED // made.cells)

@@ -62,7 +62,8 @@ def make_canvases(config: LocationConfig, device: torch.device) -> tuple[Canvase
 
 
 def _shapes(config: LocationConfig, train: bool) -> tuple[UInt8[np.ndarray, "n 3 e e"], Int64[np.ndarray, " n"]]:
-    """Sort-of-CLEVR at half its size, and 2 x (the red object is a disc) + (the blue one is)."""
+    """Sort-of-CLEVR at half its size, and 2 x (the red object is a disc) + (the blue one is), or the latter alone."""
     first, count = (0, config.images) if train else (TEST_FROM, config.test_images)
     shapes = SortOfClevr().render(first + np.arange(count))
-    return resized(shapes.images, TILE), 2 * shapes.kinds[:, 0] + shapes.kinds[:, 1]
+    red, blue = shapes.kinds.T
+    return resized(shapes.images, TILE), 2 * red + blue if config.objects == "2" else blue
