@@ -8,6 +8,8 @@ from sandbox.config import Config, CoordLayers, Score
 
 Padding = Literal["zeros", "circular", "reflect", "replicate", "partial", "none"]  # these keep an image's size
 AnyPadding = Literal["zeros", "circular", "reflect", "replicate", "partial", "none", "valid", "full"]
+Network = Literal["small", "resnet18"]
+NETWORK_HELP = "small: eight convolutions; resnet18: torchvision's, 7x7 stem of stride 2, without its max-pool"
 PADDING_HELP = (
     "of every convolution; partial: zeros, rescaled to the pixels that are there (arXiv 1811.11718); none: maps scaled "
     "up by what a kernel takes away, then convolved without padding (arXiv 2108.07884)"
@@ -28,6 +30,11 @@ class ClassifierConfig(Config):
     steps: int = Field(300, ge=1, le=10**9, description="training steps of the classifier")
     lr: float = Field(3e-3, gt=0, le=1, description="Adam learning rate of the classifier")
     decay: float = Field(0.5, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")
+
+    @property
+    def size(self) -> int:
+        """Pixels along an image's edge."""
+        return 64
 
     @model_validator(mode="after")
     def _enough_images(self) -> Self:

@@ -1,4 +1,4 @@
-"""A small VGG whose only source of position is its padding, or its coordinates, and the heads of such classifiers."""
+"""A small VGG and ResNet-18, whose only source of position is their padding, or their coordinates, and their heads."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sandbox.blocks import Convolutions, keyed_generator
-from vision.classifier_config import Padding
+from vision.classifier_config import Network, Padding
 from vision.padded import PaddedConv
 
 STRIDE = 8  # of the whole network: sizes divisible by it are halved without remainder
@@ -94,3 +94,53 @@ class SmallVgg(nn.Module):
         """Logits of images in [-1, 1]."""
         logits: Tensor = self.head(self.maps(images))
         return logits
+
+
+class ResNet18(nn.Module):
+    """torchvision's ResNet-18, 7x7 stem of stride 2, without its max-pool: a total stride of 16. As the paper has it.
+
+    The 1x1 convolutions of its shortcuts have nothing to pad, and never know coordinates.
+
+    Args:
+        convs: plain or coordinate convolutions, as `make_convolutions` makes them.
+        padding: of all of them.
+        head: on the last maps, of 512 channels.
+    """
+
+    def __init__(self, convs: Convolutions, padding: Padding, head: nn.Module) -> None:
+        super().__init__()
+        from torchvision.models import resnet18
+
+        whole = resnet18()
+        self.stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu)
+        self.stages = nn.Sequential(whole.layer1, whole.layer2, whole.layer3, whole.layer4)
+        self.head = head
+        for name, layer in list(self.named_modules()):
+            if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1) and not name.startswith("head"):
+                place, _, last = name.rpartition(".")
+                setattr(self.get_submodule(place), last, PaddedConv(
+                    convs, layer.in_channels, layer.out_channels, padding, first=name == "stem.0",
+                    kernel_size=layer.kernel_size[0], stride=layer.stride[0], bias=False,
+                ))  # fmt: skip
+
+    def maps(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h2 w2"]:
+        """The last stage's maps."""
+        maps: Tensor = self.stages(self.stem(images))
+        return maps
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b classes"]:
+        """Logits of images in [-1, 1]."""
+        logits: Tensor = self.head(self.maps(images))
+        return logits
+
+
+def channels_of(network: Network, width: int) -> int:
+    """Channels of a network's last maps, which its head gets; ``width`` is that of `SmallVgg`."""
+    return 512 if network == "resnet18" else 8 * width
+
+
+def make_classifier(
+    network: Network, convs: Convolutions, padding: Padding, width: int, head: nn.Module
+) -> SmallVgg | ResNet18:
+    """A classifier by its name, not yet seeded; ``head`` takes maps of `channels_of` channels."""
+    return ResNet18(convs, padding, head) if network == "resnet18" else SmallVgg(convs, padding, width, head)

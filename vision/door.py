@@ -14,7 +14,7 @@ def arguments(given: Sequence[str]) -> list[str]:
     """The command line; a probe of a target that is no arm of the file gets a run folder of its own.
 
     ``--task position --target vgg16`` becomes ``--arm=vgg16``, and ``--target runs/gan/x/coord/seed-0`` gets
-    ``--arm=probe --name=position_gan-x-coord-seed-0``, unless --config, --arm or --name says otherwise.
+    ``--arm=probe --name=position_gan-x-coord-seed-0``, unless --config or --arm says otherwise; a --name stays.
 
     Raises:
         UserError: the target is to be a run, but there is none.
@@ -26,13 +26,14 @@ def arguments(given: Sequence[str]) -> list[str]:
     if "/" in target:
         read_run(Path(target))  # before anything is written
     arms = {word.split("=")[0] for word in given} & {"--arm", "--coord", "--no-coord"}
-    if arms or flags["--config"] or flags["--name"]:
+    if arms or flags["--config"]:
         return list(given)
     from sandbox.experiments import load_experiment
 
     if load_experiment("vision/position").arms.get(target, {}).get("target") == target:
         return [*given, f"--arm={target}"]
-    return [*given, "--arm=probe", f"--name=position_{_slug(target, flags['--target-module'])}"]
+    name = [] if flags["--name"] else [f"--name=position_{_slug(target, flags['--target-module'])}"]
+    return [*given, "--arm=probe", *name]
 
 
 def _value(words: Sequence[str], flag: str) -> str | None:

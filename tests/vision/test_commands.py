@@ -145,7 +145,7 @@ def test_two_arms_of_a_task_are_compared(workshop: Workshop, tmp_path: Path) -> 
         ("--config vision/position --split quadrant", "unknown argument '--split'"),
         ("--task padding --padding zero", "did you mean 'zeros'?"),
         ("--task location --data cifar10 --data-root nowhere", "--data-root: nowhere does not hold CIFAR-10"),
-        ("--task location --asks where", "is not one of location, recognition"),
+        ("--task location --asks where", "is not one of location, location_5x5, location_7x7, recognition"),
         ("--task location --grid 4", "--grid is '4': allowed are 3, 5, 7"),
         ("--task red_green --padding ful", "did you mean 'full'?"),
         ("--task shift --margin 5", "allowed are 4, 8, 16"),

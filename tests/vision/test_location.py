@@ -1,6 +1,5 @@
 """Location classification: the canvases, the heads, and which paddings can know a cell."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +54,8 @@ def test_recognition_shows_the_same_canvases() -> None:
     assert torch.equal(where.inputs(where.rows()), what.inputs(what.rows()))
     assert set(what.labels.tolist()) == {0, 1, 2, 3}
     assert all(len(set(test.labels[k * 9 : k * 9 + 9].tolist())) == 1 for k in range(3))
+    blue, _ = make_canvases(config(asks="recognition", objects=1), CPU)
+    assert torch.equal(blue.labels, what.labels % 2)
 
 
 @given(st.sampled_from(["gap", "linear"]), st.integers(-3, 3), st.integers(-3, 3), st.integers(0, 2**31))
@@ -125,9 +126,12 @@ def test_a_step_depends_on_the_seed_and_its_number_alone() -> None:
     assert study.evaluate() == study.evaluate()
 
 
-@pytest.mark.parametrize("asks", ["location", "recognition"])
-def test_a_run_says_what_it_declares(asks: str) -> None:
-    study = LocationStudy(config(asks=asks), make_fabric("cpu", "bf16"))
+@pytest.mark.parametrize(
+    ("asks", "objects", "layout"), [("location", 2, (3, 3)), ("recognition", 2, (2, 2)), ("recognition", 1, (1, 2))]
+)
+def test_a_run_says_what_it_declares(asks: str, objects: int, layout: tuple[int, int]) -> None:
+    study = LocationStudy(config(asks=asks, objects=objects), make_fabric("cpu", "bf16"))
+    assert study.layout == layout
     assert torch.isfinite(study.step(1)["loss/train"])
     assert study.evaluate().keys() == {score.tag for score in study_scores("vision.location", study.config)}
     picture, preview = study.preview()
@@ -146,17 +150,8 @@ def test_missing_cifar_says_what_to_fetch(tmp_path: Path) -> None:
         make_canvases(config(data="cifar10", data_root=str(tmp_path)), CPU)
 
 
-def test_cifar_is_read_as_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision.datasets import CIFAR10
-
-    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)  # ours are not the true images
-    monkeypatch.setattr(CIFAR10, "_load_meta", lambda self: None)
-    folder = tmp_path / CIFAR10.base_folder
-    folder.mkdir()
-    for k, (name, _) in enumerate([*CIFAR10.train_list, *CIFAR10.test_list]):
-        content = {"data": np.full((10, 3072), k, np.uint8), "labels": list(range(10))}
-        (folder / name).write_bytes(pickle.dumps(content))
-    ours = {"data": "cifar10", "data_root": str(tmp_path), "asks": "recognition"}
+def test_cifar_is_read_as_it_is_unpacked(cifar: Path) -> None:
+    ours = {"data": "cifar10", "data_root": str(cifar), "asks": "recognition"}
     train, test = make_canvases(config(**ours), CPU)
     assert train.images[:, 0, 0, 0].tolist() == [0] * 10 + [1] * 10 + [2] * 10 + [3] * 6
     assert train.labels.tolist() == [*range(10)] * 3 + [*range(6)]

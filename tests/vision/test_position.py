@@ -1,36 +1,21 @@
-"""The position probe on encoders whose answer is known, and what it finds in networks and runs."""
+"""The position probe on encoders whose answer is known, its maps and measures, and what its command line means."""
 
-import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from shop import SmokeRun
-from stable_baselines3.common.policies import ActorCriticCnnPolicy
 from torch import Tensor, nn
 
-from rl.config import RlConfig
-from rl.policies import CoordCNN
-from sandbox.config import COMMAND_LINE, Config, study_scores, validated
+from sandbox.config import COMMAND_LINE, study_scores, validated
 from sandbox.errors import UserError
-from sandbox.loading import Loaded
-from sandbox.run import Run
 from sandbox.training import make_fabric
-from vae.config import VaeConfig
-from vae.networks import make_networks as vae_networks
-from vision.config import VisionConfig
 from vision.door import arguments
-from vision.networks import make_network as coordinate_network
 from vision.position.config import INPUTS, MAPS, PositionConfig, table
-from vision.position.encoders import Encoder, _of_run, make_encoder, make_levels
-from vision.position.images import natural_images, rolled
-from vision.position.levels import Levels, find_levels, strip_padding
+from vision.position.encoders import Encoder
 from vision.position.maps import mean_absolute_error, position_maps, rank_correlation
 from vision.position.probe import PositionProbe, shuffled
 from vision.position.probing import Probing
@@ -161,203 +146,6 @@ def test_a_probe_larger_than_the_grid_is_refused() -> None:
         Probing(config(grid=8, kernel="7", depth="3"), encoder(nn.Identity()), CPU)
 
 
-# ---- levels
-
-
-@pytest.fixture(scope="module")
-def vgg() -> nn.Module:
-    from torchvision.models import vgg16
-
-    features: nn.Module = vgg16(weights=None).features.eval()
-    return features
-
-
-def test_the_levels_of_vgg16_are_the_paper_s_five(vgg: nn.Module) -> None:
-    images = torch.rand(1, 3, 64, 64)
-    names = find_levels(vgg, images)
-    assert names == ["3", "8", "15", "22", "29"]  # the ReLU after conv1_2, 2_2, 3_3, 4_3, 5_3
-    features = Levels(vgg, names).features(images, 28, "bilinear")
-    assert features.shape == (1, 64 + 128 + 256 + 512 + 512, 28, 28)
-    assert features.min() >= 0
-
-
-def test_the_rest_of_a_network_is_not_computed() -> None:
-    class Refuses(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            raise AssertionError("behind the last level")
-
-    network = nn.Sequential(nn.Conv2d(3, 5, 3), Refuses())
-    assert [level.shape[1] for level in Levels(network, ["0"])(torch.rand(1, 3, 8, 8))] == [5]
-
-
-def test_stages_choose_levels_and_say_how_many_there_are() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 5, 3, 2), nn.ReLU(), nn.Conv2d(5, 7, 3, 2), nn.ReLU())
-    made = Encoder(network, 32, lambda images: images)
-    assert make_levels(made, config(), CPU).names == ("1", "3")
-    assert make_levels(made, config(stages="2"), CPU).names == ("3",)
-    with pytest.raises(UserError, match="--stages is 1,3: image has 2 levels, 1, 3"):
-        make_levels(made, config(stages="1,3"), CPU)
-
-
-def test_padding_is_removed_and_what_cannot_do_without_says_so() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 5, padding=2, padding_mode="circular"))
-    strip_padding(network)
-    assert network(torch.rand(1, 3, 16, 16)).shape[-2:] == (10, 10)
-    resnet = config(target="resnet18", weights="random", strip_padding=True, size=64)
-    with pytest.raises(UserError, match="resnet18 cannot run without its padding"):
-        make_levels(make_encoder(resnet, CPU), resnet, CPU)
-    with pytest.raises(UserError, match="without transposed convolutions"):
-        strip_padding(nn.ConvTranspose2d(3, 3, 3))
-
-
-# ---- torchvision
-
-
-def test_weights_come_from_the_hub_s_cache_or_a_file_or_are_random_and_say_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from torchvision.models import ResNet18_Weights, resnet18
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    torch.manual_seed(7)  # of the network that counts as trained
-    random = make_encoder(config(target="resnet18"), CPU)
-    assert random.note == "resnet18 has random weights (seed 0): it was never trained."
-    assert random.fingerprint() == make_encoder(config(target="resnet18"), CPU).fingerprint()
-    assert random.fingerprint() != make_encoder(config(target="resnet18", seed=1), CPU).fingerprint()
-    file = tmp_path / "checkpoints" / ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[-1]
-    file.parent.mkdir()
-    torch.save(resnet18().state_dict(), file)
-    for fields in ({}, {"weights": str(file)}):
-        trained = make_encoder(config(target="resnet18", **fields), CPU)
-        assert trained.note == ""
-        assert trained.fingerprint() != random.fingerprint()
-    assert make_encoder(config(target="resnet18", weights="random"), CPU).fingerprint() == random.fingerprint()
-    assert make_levels(random, config(target="resnet18"), CPU).names == ("layer1", "layer2", "layer3", "layer4")
-    with pytest.raises(UserError, match=r"does not fit ResNet"):
-        make_encoder(config(target="resnet50", weights=str(file)), CPU)
-
-
-def test_missing_weights_say_what_to_fetch(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no file .*nope.pth: fetch one \(curl -O https://download.pytorch.org/"):
-        make_encoder(config(target="resnet18", weights=str(tmp_path / "nope.pth")), CPU)
-
-
-# ---- images
-
-
-def pictures(folder: Path, count: int) -> None:
-    folder.mkdir(parents=True)
-    for k in range(count):
-        Image.new("RGB", (40, 30), (k, 0, 0)).save(folder / f"{k:03d}.png")
-
-
-def test_the_paper_s_data_sets_are_recognised(tmp_path: Path) -> None:
-    pictures(tmp_path / "DUTS" / "DUTS-TR" / "DUTS-TR-Image", 20)
-    pictures(tmp_path / "DUTS" / "DUTS-TE" / "DUTS-TE-Image", 5)
-    pictures(tmp_path / "salObj" / "datasets" / "imgs" / "pascal", 4)
-    ours = {"data": "folder", "data_root": str(tmp_path / "DUTS")}
-    train, test = natural_images(config(**ours), 16)
-    assert (train.shape, test.shape) == ((16, 3, 16, 16), (3, 3, 16, 16))
-    _, pascal = natural_images(config(**ours, test_root=str(tmp_path / "salObj"), test_images=4), 16)
-    assert sorted(pascal[:, 0, 0, 0].tolist()) == [0, 1, 2, 3]
-    with pytest.raises(UserError, match=r"--test-images is 9, but .*DUTS-TE-Image has 5"):
-        natural_images(config(**ours, test_images=9), 16)
-
-
-def test_the_last_images_of_a_folder_test(tmp_path: Path) -> None:
-    pictures(tmp_path / "mine", 19)
-    train, test = natural_images(config(data="folder", data_root=str(tmp_path / "mine")), 16)
-    assert train[:, 0, 0, 0].tolist() == list(range(16))
-    assert test[:, 0, 0, 0].tolist() == [16, 17, 18]
-
-
-@pytest.mark.parametrize("what", ["missing", "empty"])
-def test_missing_images_say_what_to_fetch(tmp_path: Path, what: str) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=f"--data-root: .*{what} .*saliencydetection.net/duts.*any folder of images"):
-        natural_images(config(data="folder", data_root=str(tmp_path / what)), 16)
-
-
-def test_rolling_keeps_every_pixel() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 8), dtype=np.uint8)
-    moved = rolled(images, 0)
-    assert not np.array_equal(moved, images)
-    assert np.array_equal(np.sort(moved, axis=None), np.sort(images, axis=None))
-
-
-# ---- runs of ours
-
-
-def test_a_gan_s_two_sides_can_be_probed(smoke_run: SmokeRun) -> None:
-    target = str(smoke_run.folder)
-    sees = make_encoder(config(target=target, size=0), CPU)
-    assert sees.draw is None
-    assert sees.prepare(torch.ones(1, 3, 64, 64)).max() == 1
-    assert sees.prepare(torch.zeros(1, 3, 64, 64)).max() == -1
-    sizes = [level.shape[-1] for level in make_levels(sees, config(target=target), CPU)(sees.example())]
-    assert sizes == [32, 16, 8, 4]
-    for fields in ({"target_module": "generator"}, {"target_module": "ema"}):
-        makes = config(target=target, **fields)
-        probing = Probing(makes, make_encoder(makes, CPU), CPU)
-        probing.train()
-        scores = probing.scores()
-        assert math.isnan(scores["score/spc_h_black"])
-        assert scores["score/spc"] > 0.3  # a dense stem gives every cell its own features
-        assert "random latents stand for natural images" in probing.encoder.note
-        assert probing.film(3, 2).shape[:2] == (3, 2)
-    with pytest.raises(UserError, match=r"no network 'generater' .*did you mean 'generator'\?"):
-        make_encoder(config(target=target, target_module="generater"), CPU)
-
-
-def loaded(study: str, config: Config, networks: dict[str, nn.Module]) -> Loaded:
-    run = Run(Path("runs/some/where"), study, "x", "coord", "32", config)
-    return Loaded(run, config, networks, PositionStudy.__new__(PositionStudy), 7)  # nobody asks the study
-
-
-def levels_of(made: Encoder) -> list[tuple[int, ...]]:
-    made.network.eval()
-    example = made.example()
-    return [tuple(level.shape[1:]) for level in Levels(made.network, find_levels(made.network, example))(example)]
-
-
-def test_both_halves_of_a_vae_can_be_probed() -> None:
-    own = VaeConfig.model_validate({"width": 4, "e_width": 2})  # 2 channels would pass for a picture
-    networks = dict(zip(("encoder", "decoder"), vae_networks(own), strict=True))
-    found = loaded("vae", own, networks)
-    assert levels_of(_of_run(found, config(size=0))) == [(2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4)]
-    makes = _of_run(found, config(target_module="decoder"))
-    assert makes.draw is not None
-    assert levels_of(makes) == [(32, 4, 4), (32, 8, 8), (16, 16, 16), (8, 32, 32), (4, 64, 64)]
-
-
-@pytest.mark.parametrize(
-    ("task", "coord", "levels"),
-    [
-        ("regression", False, 4),  # sees an image of one channel
-        ("rendering", False, 6),  # paints: two numbers in
-        ("classification", True, 1),  # matrix products: nothing but its output has places
-    ],
-)
-def test_every_coordinate_task_can_be_probed(task: str, coord: bool, levels: int) -> None:
-    own = VisionConfig.model_validate({"task": task, "coord": coord, "downsampling": "pool", "pooling": "dense"})
-    made = _of_run(loaded("vision", own, {"network": coordinate_network(own)}), config(size=0))
-    assert (made.draw is None) == (task == "regression")
-    assert len(levels_of(made)) == levels
-
-
-def test_an_agent_sees_grey_images_that_stand_still() -> None:
-    screen = spaces.Box(0, 255, (4, 84, 84), np.uint8)
-    policy = ActorCriticCnnPolicy(
-        screen, spaces.Discrete(3), lambda _: 1e-3, net_arch=[],
-        features_extractor_class=CoordCNN, features_extractor_kwargs={"coord": True, "width": 4},
-    )  # fmt: skip
-    made = _of_run(loaded("rl", RlConfig(), {"policy": policy}), config())
-    assert made.size == 84
-    shown = made.prepare(torch.rand(2, 3, 84, 84))
-    assert torch.equal(shown[:, 0], shown[:, 3])
-    assert levels_of(made) == [(4, 20, 20), (8, 9, 9), (8, 7, 7)]
-
-
 # ---- the study
 
 
@@ -399,7 +187,8 @@ def test_a_target_names_its_run(smoke_run: SmokeRun) -> None:
     assert arguments([*probe, "vgg16"])[-1] == "--arm=vgg16"
     assert arguments([*probe, "resnet34"])[-2:] == ["--arm=probe", "--name=position_resnet34"]
     given = [*probe, "resnet34", "--name", "mine"]
-    assert arguments(given) == given
+    assert arguments(given) == [*given, "--arm=probe"]
+    assert arguments([*given, "--arm", "vgg16"]) == [*given, "--arm", "vgg16"]
     assert arguments(["--task", "regression"]) == ["--task", "regression"]
     name = arguments([*probe, str(smoke_run.folder), "--target-module=ema"])[-1]
     assert name.startswith("--name=position_")

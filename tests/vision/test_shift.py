@@ -1,5 +1,6 @@
 """The shift study: what a shift is, what the loss measures, and what consistency says of networks that are known."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.config import study_scores
+from sandbox.errors import UserError
 from sandbox.training import make_fabric
 from vision.classifiers import STRIDE
 from vision.shift.config import ShiftConfig
@@ -40,13 +42,14 @@ def test_images_lie_on_their_margin() -> None:
     assert images[:, :, :16].min() == images[:, :, :, -16:].min() == 1
 
 
+@pytest.mark.parametrize(("network", "stride"), [("small", STRIDE), ("resnet18", 16)])
 @torch.no_grad()
-def test_a_circular_network_pools_the_same_after_a_shift_by_its_stride() -> None:
+def test_a_circular_network_pools_the_same_after_a_shift_by_its_stride(network: str, stride: int) -> None:
     for padding, coord in (("circular", False), ("zeros", False), ("circular", True)):
-        made = study(padding=padding, coord=coord)
+        made = study(padding=padding, coord=coord, network=network, margin=16, test_images=2)
         made.network.eval()
         images = made.test.inputs(made.test.rows())
-        moved = shifted(images, torch.tensor([[STRIDE, -STRIDE]] * 12))
+        moved = shifted(images, torch.tensor([[stride, -stride]] * 2))
         first, second = (made.network.maps(part).mean((2, 3)) for part in (images, moved))
         assert torch.allclose(first, second, rtol=1e-4, atol=1e-5) == (padding == "circular" and not coord)
 
@@ -99,3 +102,17 @@ def test_a_run_says_what_it_declares_and_the_same_twice() -> None:
     assert picture.dtype == np.uint8
     assert preview.keys() == {"preview/test_accuracy", "preview/consistency"}
     assert made.film(frames=3, count=2, path="loop", seed=0).shape[:2] == (3, 2)
+
+
+def test_cifar_lies_on_grey_and_is_read_where_it_is(cifar: Path) -> None:
+    made = study(data="cifar10", data_root=str(cifar), margin=4, images=40, test_images=10)
+    images = made.test.inputs(made.test.rows())
+    assert images.shape == (10, 3, 40, 40)
+    assert images[:, :, :4].abs().max() == 0
+    torch.testing.assert_close(images[0, 0, 4:36, 4:36], torch.full((32, 32), 5 / 127.5 - 1))
+    assert made.test.labels.tolist() == [*range(10)]
+    made.step(1)
+    assert made.evaluate().keys() == {score.tag for score in study_scores("vision.shift", made.config)}
+    assert made.film(frames=2, count=1, path="loop", seed=0).shape[:2] == (2, 1)
+    with pytest.raises(UserError, match=r"--data-root: .* does not hold CIFAR-10"):
+        study(data="cifar10", data_root=str(cifar / "elsewhere"))

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from sandbox.config import Score
-from vision.classifier_config import PADDING_HELP, ClassifierConfig, Padding
+from vision.classifier_config import NETWORK_HELP, PADDING_HELP, ClassifierConfig, Network, Padding
 
 TILE = 32  # pixels along a tile's edge
 Asks = Literal["location", "recognition"]
@@ -16,21 +16,23 @@ PAPER = "Islam et al. 2021"
 class LocationConfig(ClassifierConfig):
     """A tile on an empty canvas (Islam et al. 2021, arXiv 2108.07884); the help says where we differ."""
 
-    DATA: ClassVar[tuple[str, ...]] = ("batch", "asks", "grid", "data", "images", "test_images")
+    DATA: ClassVar[tuple[str, ...]] = ("batch", "asks", "objects", "grid", "data", "images", "test_images")
     PLACES: ClassVar[tuple[str, ...]] = ("data_root",)
     task_field: ClassVar[str] = "asks"
     FILM: ClassVar[str] = "A canvas that rolls around, the same in every arm, beside the shares of its classes."
 
     task: Literal["location"] = Field("location", description="where on a canvas a tile lies, or what it shows")
     asks: Asks = Field("location", description="the class: the tile's cell, or what it shows")
+    objects: Literal["1", "2"] = Field(
+        "2", description="of how many recognition tells square from disc (data shapes): both, four classes, or the "
+        "blue one, two",
+    )  # fmt: skip
     grid: Literal["3", "5", "7"] = Field("3", description=f"cells along the canvas's edge, {TILE} pixels each")
     head: Head = Field(
         "gap", description="gap: 3x3 convolution to the classes, global mean (GAPNet); permute: global mean, channels "
         "in an order drawn anew at every forward pass, dense layer (PermuteNet); linear: the same without permutation",
     )  # fmt: skip
-    network: Literal["small", "resnet18"] = Field(
-        "small", description=f"small: eight convolutions; resnet18: torchvision's without its max-pool ({PAPER})"
-    )
+    network: Network = Field("small", description=f"{NETWORK_HELP} ({PAPER})")
     padding: Padding = Field("zeros", description=PADDING_HELP)
     width: int = Field(8, ge=1, le=256, description="channels of the small network's first stage, doubled three times")
     data: Literal["shapes", "cifar10"] = Field(
@@ -47,16 +49,21 @@ class LocationConfig(ClassifierConfig):
     beta1: float = Field(0.9, ge=0, lt=1, description=f"Adam's decay of the mean gradient ({PAPER}: 0.5)")
 
     @property
+    def size(self) -> int:
+        """Pixels along the canvas's edge."""
+        return TILE * int(self.grid)
+
+    @property
     def cells(self) -> int:
         """Of the canvas."""
         return int(self.grid) ** 2
 
     @property
     def classes(self) -> int:
-        """What is told apart: cells, kinds of tiles (two objects, square or disc each) or CIFAR-10's classes."""
+        """What is told apart: cells, kinds of tiles (one object or two, square or disc each) or CIFAR-10's classes."""
         if self.asks == "location":
             return self.cells
-        return 4 if self.data == "shapes" else 10
+        return 2 ** int(self.objects) if self.data == "shapes" else 10
 
     @property
     def data_note(self) -> str:

@@ -13,10 +13,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from sandbox.config import Config
-from vision.classifiers import PooledLinear, SmallVgg
+from vision.classifiers import PooledLinear, ResNet18, SmallVgg
 from vision.classifying import ClassifierStudy, Examples
 from vision.location.config import LocationConfig
-from vision.location.networks import ResNet18, make_network
+from vision.location.networks import make_network
 from vision.location.tiles import Canvases, make_canvases
 
 _PREVIEWED = 64  # canvases of a learning curve's accuracy, at most: whole tiles, each in every cell
@@ -32,7 +32,7 @@ class LocationStudy(ClassifierStudy):
 
     def __init__(self, config: Config, fabric: Fabric) -> None:
         made = cast(LocationConfig, config)
-        rows = {4: 2, 10: 2}.get(made.classes, int(made.grid))
+        rows = int(made.grid) if made.asks == "location" else max(1, min(2, made.classes // 2))
         self.layout = (rows, made.classes // rows)
         super().__init__(made, fabric)
         self.previewed = made.cells * max(1, _PREVIEWED // made.cells)

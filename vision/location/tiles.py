@@ -6,7 +6,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from sandbox.data.shapes import SortOfClevr
-from sandbox.errors import UserError
+from vision.cifar import read_cifar
 from vision.classifying import Examples
 from vision.location.config import TILE, LocationConfig
 from vision.position.images import TEST_FROM, resized
@@ -48,7 +48,10 @@ def make_canvases(config: LocationConfig, device: torch.device) -> tuple[Canvase
     grid, cells = int(config.grid), config.cells
     made = []
     for train, repeats in ((True, 1), (False, cells)):
-        tiles, kinds = _shapes(config, train) if config.data == "shapes" else _cifar(config, train)
+        if config.data == "shapes":
+            tiles, kinds = _shapes(config, train)
+        else:
+            tiles, kinds = read_cifar(config.data_root, config.images if train else config.test_images, train)
         count = len(tiles) * repeats
         shown = np.arange(count) // repeats
         where = np.arange(count) % cells
@@ -58,28 +61,9 @@ def make_canvases(config: LocationConfig, device: torch.device) -> tuple[Canvase
     return made[0], made[1]
 
 
-def _count(config: LocationConfig, train: bool) -> int:
-    return config.images if train else config.test_images
-
-
 def _shapes(config: LocationConfig, train: bool) -> tuple[UInt8[np.ndarray, "n 3 e e"], Int64[np.ndarray, " n"]]:
-    """Sort-of-CLEVR at half its size, and 2 x (the red object is a disc) + (the blue one is)."""
-    shapes = SortOfClevr().render(np.arange(_count(config, train)) + (0 if train else TEST_FROM))
-    return resized(shapes.images, TILE), 2 * shapes.kinds[:, 0] + shapes.kinds[:, 1]
-
-
-def _cifar(config: LocationConfig, train: bool) -> tuple[UInt8[np.ndarray, "n 3 e e"], Int64[np.ndarray, " n"]]:
-    from torchvision.datasets import CIFAR10
-
-    try:
-        found = CIFAR10(config.data_root, train=train, download=False)
-    except RuntimeError:
-        raise UserError(
-            f"--data-root: {config.data_root} does not hold CIFAR-10, and nothing is downloaded for you: "
-            f"unpack {CIFAR10.url} there, so that {config.data_root}/{CIFAR10.base_folder} is a folder"
-        ) from None
-    count, flag = _count(config, train), "images" if train else "test-images"
-    if count > len(found):
-        raise UserError(f"--{flag} is {count}, but CIFAR-10 has {len(found)} for it: ask for fewer")
-    tiles = np.ascontiguousarray(np.asarray(found.data[:count]).transpose(0, 3, 1, 2))
-    return tiles, np.array(found.targets[:count], dtype=np.int64)
+    """Sort-of-CLEVR at half its size, and 2 x (the red object is a disc) + (the blue one is), or the latter alone."""
+    first, count = (0, config.images) if train else (TEST_FROM, config.test_images)
+    shapes = SortOfClevr().render(first + np.arange(count))
+    red, blue = shapes.kinds.T
+    return resized(shapes.images, TILE), 2 * red + blue if config.objects == "2" else blue

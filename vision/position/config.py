@@ -47,18 +47,23 @@ class PositionConfig(Config):
     )
     target_module: str = Field("", description="which network of a run; nothing: the one that sees images, if any")
     weights: str = Field(
-        "auto", description="of a torchvision target: a file, random, or auto: torch's hub cache if there, else random"
-    )
-    stages: str = Field("all", description="which levels of the target, counted from 1: all, 2, or 1,3", min_length=1)
+        "auto", description="of a torchvision target: a file, random, auto (those in torch's hub cache, else random), "
+        "or download (fetches ImageNet's into that cache)",
+    )  # fmt: skip
+    stages: str = Field(
+        "all", coerce_numbers_to_str=True, min_length=1,
+        description="which levels of the target, counted from 1: all, 2, or 1,3",
+    )  # fmt: skip
     strip_padding: bool = Field(False, description="remove the padding of the target's convolutions")
     data: Data = Field("rooms", description="natural images: drawn rooms, shapes, or a folder of images")
     data_root: str = Field(
         "data/DUTS", coerce_numbers_to_str=True,
-        description="folder of images, or of DUTS-TR or PASCAL-S (data folder)",
+        description="folder of images, or of DUTS-TR and DUTS-TE or of PASCAL-S (data folder)",
     )  # fmt: skip
     test_root: str = Field(
         "", coerce_numbers_to_str=True,
-        description="the same for testing; nothing: the last of data_root's (data folder)",
+        description="the same for testing, of DUTS its DUTS-TE; nothing: data_root's DUTS-TE, else its last images "
+        "(data folder)",
     )  # fmt: skip
     size: int = Field(
         0, ge=0, le=1024, description=f"pixels along an image's edge; 0: a run's own, else 112 ({PAPER}: 224)"

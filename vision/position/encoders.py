@@ -1,13 +1,15 @@
 """What a probe can look at: nothing but the image, a torchvision network, or a network of one of our runs.
 
 * `image`: the image itself, three channels, no encoder; the baseline of the paper's Table 1.
-* torchvision: VGG and ResNet families and their like, weights from the user's disk or random, never downloaded.
+* torchvision: VGG and ResNet families and their like, weights from the user's disk or random; downloaded only where the
+  user says `--weights download`.
 * a run: what sees images gets the same images as all others, in its own convention. What makes images from latents (a
   GAN's generator, a VAE's decoder, a painter of coordinates) has no image input: it is fed random latents of its prior,
   which stand for natural images, and its answers to black, white and noise are undefined.
 """
 
 import hashlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,11 +91,14 @@ def make_levels(encoder: Encoder, config: PositionConfig, device: torch.device) 
     Raises:
         UserError: a level that is not there, or a network that cannot run on these images or without its padding.
     """
-    if config.strip_padding:
-        strip_padding(encoder.network)
     example = encoder.example().to(device)
     try:
+        # Found with the padding: without it a dense layer behind the last level has no input that fits it.
         levels = Levels(encoder.network, encoder.names or find_levels(encoder.network, example))
+        if config.strip_padding:
+            if encoder.draw is not None:
+                raise UserError("--strip-padding is for networks that see images")
+            strip_padding(encoder.network)
         levels(example)
     except (RuntimeError, ValueError) as error:
         raise refuse_unrunnable(error, config.target, encoder.size, config.strip_padding) from None
@@ -119,7 +124,10 @@ def _of_torchvision(config: PositionConfig) -> Encoder:
     path = _weights(config)
     if path is not None:
         _load(network, path)
-    note = f"{name} has random weights (seed {config.seed}): it was never trained." if path is None else ""
+    random = f"{name} has random weights (seed {config.seed}): it was never trained."
+    note = random if path is None else f"{name} has the weights of {path.name}."
+    if path is None and config.weights == "auto":
+        note += " Torch's hub cache has none: --weights download fetches ImageNet's."
     named = tuple(f"layer{k}" for k in (1, 2, 3, 4)) if hasattr(network, "layer4") else None
     body = network.features if hasattr(network, "features") else network  # VGG's dense layers see no place
     return Encoder(
@@ -133,13 +141,29 @@ def _weights(config: PositionConfig) -> Path | None:
 
     if config.weights == "random":
         return None
-    urls = [entry.url for entry in get_model_weights(config.target)]
-    if config.weights == "auto":
-        cache = Path(torch.hub.get_dir()) / "checkpoints"
-        return next((path for url in urls if (path := cache / url.rsplit("/", 1)[-1]).is_file()), None)
+    # Not VGG16's IMAGENET1K_FEATURES, which want images in another standardisation. The first are those of the paper.
+    urls = [entry.url for entry in get_model_weights(config.target) if entry.name.startswith("IMAGENET1K_V")]
+    cached = [Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1] for url in urls]
+    there = next((path for path in cached if path.is_file()), None)
+    if config.weights == "download" and there is None:
+        there = _fetched(urls[0], cached[0])
+    if config.weights in ("auto", "download"):
+        return there
     path = Path(config.weights)
     if not path.is_file():
-        raise UserError(f"--weights: there is no file {path}: fetch one (curl -O {urls[0]}), or say --weights random")
+        raise UserError(f"--weights: there is no file {path}: fetch one (curl -O {urls[0]}), or say --weights download "
+                        f"or random{nearest(config.weights, ('auto', 'random', 'download'))}")  # fmt: skip
+    return path
+
+
+def _fetched(url: str, path: Path) -> Path:
+    """Downloads a file of weights; the hash that its name holds is checked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2], progress=sys.stderr.isatty())
+    except (OSError, RuntimeError) as error:  # no network, no such page; a file whose hash is another
+        raise UserError(f"--weights download: {url} cannot be fetched ({one_line(error, 80)}): fetch it by other means "
+                        f"and put it at {path}, or say --weights random") from None  # fmt: skip
     return path
 
 
@@ -162,6 +186,8 @@ def _of_run(loaded: Loaded, config: PositionConfig) -> Encoder:
     if name not in networks:
         raise UserError(f"--target-module: no network {name!r} in {config.target}: there are {', '.join(networks)}"
                         f"{nearest(name, networks)}")  # fmt: skip
+    if kind == "vision.position":
+        raise UserError(f"--target: {config.target} is itself a probe, of {own.target}: probe that")
     network, size = networks[name], config.size or getattr(own, "size", 0) or 64
     note = f"{config.target}, {name}, after {loaded.step} steps."
     if kind == "gan" and name != "discriminator":

@@ -17,7 +17,7 @@ from vision.position.config import PositionConfig
 Bytes = UInt8[np.ndarray, "_ 3 h w"]
 Images = Float[Tensor, "_ 3 h w"]
 TEST_FROM = 1_000_000  # index of the first drawn test image: far beyond the training images
-# Folders of images inside the archives of the paper's two data sets, training first.
+# Folders of images inside the archives of the paper's two data sets, training first; beside them lie masks.
 LAYOUTS = (
     ("DUTS-TR/DUTS-TR-Image", "DUTS-TE/DUTS-TE-Image"),
     ("DUTS-TR-Image", "DUTS-TE-Image"),
@@ -71,32 +71,33 @@ def rolled(images: Bytes, key: int) -> Bytes:
 
 
 def _from_folders(config: PositionConfig, size: int) -> tuple[Bytes, Bytes]:
-    train, test = _folders(Path(config.data_root), "--data-root")
+    found = _folders(Path(config.data_root), "--data-root")
+    train = found[0]
     if config.test_root:
-        test = _folders(Path(config.test_root), "--test-root")[0]
-    names = train.keys
-    if test is None:  # the last ones test, in the order of their names
-        test, keys = train, names[-config.test_images :]
+        found = [train, _folders(Path(config.test_root), "--test-root")[-1]]
+    test, names = found[-1], train.keys
+    if len(found) == 1:  # the last ones test, in the order of their names
+        keys = names[-config.test_images :]
         names = names[: -len(keys)]
     else:
         keys = test.keys[: config.test_images]
     wanted = (("images", names, config.images, train), ("test-images", keys, config.test_images, test))
-    for flag, found, count, source in wanted:
-        if len(found) < count:
-            raise UserError(f"--{flag} is {count}, but {source.path} has {len(found)} for it: ask for fewer; {FETCH}")
-    first, second = (_decoded(source, found[:count], size) for _, found, count, source in wanted)
+    for flag, there, count, source in wanted:
+        if len(there) < count:
+            raise UserError(f"--{flag} is {count}, but {source.path} has {len(there)} for it: ask for fewer; {FETCH}")
+    first, second = (_decoded(source, there[:count], size) for _, there, count, source in wanted)
     return first, second
 
 
-def _folders(root: Path, flag: str) -> tuple[Source, Source | None]:
-    """Where the training images lie, and the test images where the layout has some."""
-    found = next((layout for layout in LAYOUTS if (root / layout[0]).is_dir()), None)
-    source = Source(root / found[0] if found else root, is_lmdb=False)
-    if not source.path.is_dir() or not source.keys:
-        what = "holds no images" if root.is_dir() else "is no folder"
-        raise UserError(f"{flag}: {root} {what}: {FETCH}")
-    test = root / found[1] if found and len(found) > 1 else None
-    return source, Source(test, is_lmdb=False) if test and test.is_dir() else None
+def _folders(root: Path, flag: str) -> list[Source]:
+    """Where images lie: one folder, or that of the training and that of the test images."""
+    layouts = [[root / part for part in layout if (root / part).is_dir()] for layout in LAYOUTS]
+    sources = [Source(place, is_lmdb=False) for place in next(filter(None, layouts), [root])]
+    for source in sources:
+        if not source.path.is_dir() or not source.keys:
+            what = "holds no images" if source.path.is_dir() else "is no folder"
+            raise UserError(f"{flag}: {source.path} {what}: {FETCH}")
+    return sources
 
 
 def _decoded(source: Source, keys: list[bytes], size: int) -> Bytes:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sandbox.errors import UserError, one_line
+from vision.padded import PaddedConv
 from vision.position.config import Resize
 
 COLOURS = 3  # outputs of so few channels are pictures or logits, read only where a resolution has nothing else
@@ -100,18 +101,28 @@ def strip_padding(network: nn.Module) -> None:
     """Removes the padding of every convolution, in place; the maps shrink.
 
     Raises:
-        UserError: it has transposed convolutions, whose padding is no border.
+        UserError: it has transposed convolutions, whose padding is no border, or no padding at all.
     """
-    for layer in network.modules():
-        if isinstance(layer, nn.ConvTranspose2d):
-            raise UserError("--strip-padding is for networks without transposed convolutions")
-        if isinstance(layer, nn.Conv2d):
-            layer.padding, layer.padding_mode = (0, 0), "zeros"
-            layer._reversed_padding_repeated_twice = [0, 0, 0, 0]
+    layers = list(network.modules())
+    if any(isinstance(layer, nn.ConvTranspose2d) for layer in layers):
+        raise UserError("--strip-padding is for networks without transposed convolutions")
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    if not any(_pads(layer) for layer in convolutions):
+        raise UserError("--strip-padding: no convolution of the target has any padding")
+    for layer in layers:
+        if isinstance(layer, PaddedConv) and layer.kind == "partial":
+            layer.kind = "valid"  # where nothing is missing there is nothing to rescale
+    for layer in convolutions:
+        layer.padding, layer.padding_mode = (0, 0), "zeros"
+        layer._reversed_padding_repeated_twice = [0, 0, 0, 0]
+
+
+def _pads(layer: nn.Conv2d) -> bool:
+    return layer.padding == "same" if isinstance(layer.padding, str) else any(layer.padding)
 
 
 def refuse_unrunnable(error: Exception, name: str, size: int, stripped: bool) -> UserError:
     """What to tell the user of a network that cannot run on images of this size."""
-    why = " without its padding" if stripped else ""
-    hint = f" (larger images: --size, now {size}; networks with shortcuts cannot)" if stripped else f" of {size} pixels"
-    return UserError(f"{name} cannot run{why}{hint}: {one_line(error, 100)}")
+    what = f"on images of {size} pixels{' without its padding' if stripped else ''}"
+    hint = "--size makes them larger; networks with shortcuts cannot at all" if stripped else "--size makes others"
+    return UserError(f"{name} cannot run {what} ({hint}): {one_line(error, 100)}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from sandbox.blocks import keyed_generator
 from sandbox.budget import multiply_adds
@@ -17,6 +17,7 @@ from sandbox.errors import UserError
 from vision.position.config import PositionConfig
 from vision.position.encoders import Encoder, make_levels
 from vision.position.images import natural_images, plain_images
+from vision.position.levels import Levels
 from vision.position.pictures import Sheet, sheet, strip
 from vision.position.probe import Features, ProbeTrainer, shuffled
 
@@ -145,12 +146,12 @@ class Probing:
         return np.stack([strip(self._picture(walk[t, None]), said[t]) for t in range(len(walk))])
 
     def costs(self) -> dict[str, Any]:
-        """The levels, the features that were computed, parameters and multiply-adds an image."""
+        """The levels, the features that were computed, parameters and multiply-adds an image, up to the last level."""
         example = self.encoder.example().to(self.device)
         levels = zip(self.levels.names, self.levels(example), strict=True)
         networks = {"target": self.encoder.network, "probe": self.trainer.probe}
         adds = {
-            "target": multiply_adds(self.encoder.network, example),
+            "target": multiply_adds(_Read(self.levels), example),
             "probe": multiply_adds(deepcopy(self.trainer.probe), self.trainer.features[:2]),
         }
         return {
@@ -159,6 +160,17 @@ class Probing:
             "parameters": {name: sum(p.numel() for p in one.parameters()) for name, one in networks.items()},
             "multiply_adds_per_image": adds,
         }
+
+
+class _Read(nn.Module):
+    """What is computed of a network: up to its last level."""
+
+    def __init__(self, levels: Levels) -> None:
+        super().__init__()
+        self.network, self.levels = levels.network, levels
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.levels(inputs)[-1]
 
 
 def _unit(images: Tensor) -> Float[Tensor, "b 3 h w"]:

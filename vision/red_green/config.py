@@ -7,6 +7,8 @@ from pydantic import Field
 from sandbox.config import Score
 from vision.classifier_config import PADDING_HELP, AnyPadding, ClassifierConfig
 
+SIZE = 32  # pixels of an image's edge
+
 
 class RedGreenConfig(ClassifierConfig):
     """Kayhan and van Gemert 2020 (arXiv 2003.07064); values as in their released code unless noted."""
@@ -21,6 +23,11 @@ class RedGreenConfig(ClassifierConfig):
     lr: float = Field(1.0, gt=0, le=10, description="Adadelta learning rate")
     l2: float = Field(5e-5, ge=0, le=1, description="weight of the L2 penalty, as Adadelta's weight_decay")
     decay: float = Field(0.0, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")
+
+    @property
+    def size(self) -> int:
+        """Pixels along an image's edge."""
+        return SIZE
 
     @property
     def data_note(self) -> str:

@@ -18,9 +18,9 @@ from sandbox.training import Picture
 from vision.classifier_config import AnyPadding
 from vision.classifying import ClassifierStudy, Examples
 from vision.padded import PaddedConv, make_convolutions
-from vision.red_green.config import RedGreenConfig
+from vision.red_green.config import SIZE, RedGreenConfig
 
-SIZE, SQUARE = 32, 4  # pixels: of the image's edge, of a square's
+SQUARE = 4  # pixels of a square's edge
 HALF = SIZE // 2
 TOPS = (3, 11)  # where the top edge of a square in the upper half lies: from, below
 _LEFTS = 10  # places of the left square's left edge

@@ -1,8 +1,8 @@
-"""The shift study: a classifier of shapes, and how often a shift of an image changes the class it gives.
+"""The shift study: a classifier, and how often a shift of an image changes the class it gives.
 
 Islam et al. 2021 (arXiv 2108.07884): a loss on the difference between the pooled features of two shifts of one image,
-added to the classification loss. Images lie on a white margin that is as wide as a shift can go, so that a shift moves
-them and neither cuts nor wraps anything.
+added to the classification loss. Images lie on a margin of one colour that is as wide as a shift can go, so that a
+shift moves them and neither cuts nor wraps anything.
 """
 
 from typing import cast
@@ -19,28 +19,29 @@ from sandbox.config import Config
 from sandbox.data.shapes import SortOfClevr
 from sandbox.processes import rank
 from sandbox.training import Picture
-from vision.classifiers import PooledLinear, SmallVgg
+from vision.cifar import read_cifar
+from vision.classifiers import PooledLinear, ResNet18, SmallVgg, channels_of, make_classifier
 from vision.classifying import CHUNK, ClassifierStudy, Examples
 from vision.padded import make_convolutions
 from vision.position.images import TEST_FROM
-from vision.shift.config import CLASSES, ShiftConfig
+from vision.shift.config import ShiftConfig
 
 PAIRS = 4  # of shifts of each test image
 _PREVIEWED = 64  # test images of a learning curve's consistency
 
 
 class Margined(Examples):
-    """Images on a white margin of some pixels all around."""
+    """Images on a margin of some pixels all around, of one value in [-1, 1]."""
 
-    margin = 0
+    margin, value = 0, 1.0
 
     def inputs(self, rows: Int64[Tensor, " b"]) -> Float[Tensor, "b 3 h w"]:
         """Some of them, each in the middle of its canvas, in [-1, 1]."""
-        return F.pad(super().inputs(rows), (self.margin,) * 4, value=1.0)
+        return F.pad(super().inputs(rows), (self.margin,) * 4, value=self.value)
 
 
 def shifted(images: Float[Tensor, "b 3 h w"], ways: Int64[Tensor, "b 2"]) -> Float[Tensor, "b 3 h w"]:
-    """Each image moved by its own (rows, columns); with a margin as wide as that, what is rolled around is white."""
+    """Each image moved by its own (rows, columns); with a margin as wide as that, only margin is rolled around."""
     return torch.stack([image.roll(way, (1, 2)) for image, way in zip(images, ways.tolist(), strict=True)])
 
 
@@ -48,31 +49,35 @@ class ShiftStudy(ClassifierStudy):
     """A classifier and its answers to shifted images."""
 
     config: ShiftConfig
-    network: SmallVgg
+    network: SmallVgg | ResNet18
 
     def __init__(self, config: Config, fabric: Fabric) -> None:
-        super().__init__(cast(ShiftConfig, config), fabric)
+        made = cast(ShiftConfig, config)
+        self.layout = (2, made.classes // 2)
+        super().__init__(made, fabric)
 
     def make_data(self) -> tuple[Examples, Examples]:
-        """Shapes, and the class of each: 2 x (the red object is a disc) + (the blue one is)."""
-        return (
-            self._examples(np.arange(self.config.images)),
-            self._examples(TEST_FROM + np.arange(self.config.test_images)),
-        )
+        """Shapes, and the class of each: 2 x (the red object is a disc) + (the blue one is); or CIFAR-10."""
+        return self._examples(train=True), self._examples(train=False)
 
-    def _examples(self, indices: Int64[np.ndarray, " n"]) -> Margined:
-        shapes = SortOfClevr().render(indices)
-        labels = 2 * shapes.kinds[:, 0] + shapes.kinds[:, 1]
-        device = self.fabric.device
-        examples = Margined(torch.from_numpy(shapes.images).to(device), torch.from_numpy(labels).to(device))
-        examples.margin = int(self.config.margin)
+    def _examples(self, train: bool) -> Margined:
+        config, device = self.config, self.fabric.device
+        first, count = (0, config.images) if train else (TEST_FROM, config.test_images)
+        if config.data == "cifar10":
+            images, labels = read_cifar(config.data_root, count, train)
+        else:
+            shapes = SortOfClevr().render(first + np.arange(count))
+            images, labels = shapes.images, 2 * shapes.kinds[:, 0] + shapes.kinds[:, 1]
+        examples = Margined(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
+        examples.margin, examples.value = int(config.margin), 1.0 if config.data == "shapes" else 0.0
         return examples
 
-    def make_network(self) -> SmallVgg:
-        """A small VGG with the configuration's padding."""
+    def make_network(self) -> SmallVgg | ResNet18:
+        """The configuration's network, with a mean and a dense layer behind it."""
         c = self.config
         convs = make_convolutions(c.coord, c.coord_layers, c.with_r, c.padding)
-        return SmallVgg(convs, c.padding, c.width, PooledLinear(8 * c.width, CLASSES))
+        head = PooledLinear(channels_of(c.network, c.width), c.classes)
+        return make_classifier(c.network, convs, c.padding, c.width, head)
 
     def _ways(self, count: int, generator: torch.Generator) -> Int64[Tensor, "count 2"]:
         """Shifts, uniform over -margin..margin along each axis."""
