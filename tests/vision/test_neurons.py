@@ -270,8 +270,8 @@ def test_zeroing_a_region_s_channel_costs_that_region_and_no_other() -> None:
 
 
 def test_some_steps_learn_and_the_scores_come_twice_the_same() -> None:
-    study = NeuronsStudy(config(width=4, images=64, batch=32, steps=30, lr=0.01), make_fabric("cpu", "32"))
-    losses = [float(study.step(step)["loss/train"]) for step in range(1, 31)]
+    study = NeuronsStudy(config(batch=16, steps=20, lr=0.02, test_images=4), make_fabric("cpu", "32"))
+    losses = [float(study.step(step)["loss/train"]) for step in range(1, 21)]
     assert losses[-1] < 0.5 * losses[0]
     first = study.evaluate()
     study._found = None
@@ -292,7 +292,7 @@ def test_a_run_says_what_it_declares(data: str) -> None:
     assert study.film(frames=3, count=2, path="loop", seed=0).shape[:2] == (3, 2)
     ((name, (film, _)),) = study.films().items()
     assert name in NeuronsConfig.FILMS
-    assert len(film) == len(steps(16, 2, 0.25))
+    assert len(film) == len(steps(16, 2, study.config.cut)) == 3
     assert not np.array_equal(film[0], film[-1])
     files = study.files()
     with Image.open(io.BytesIO(files["knockout.png"])) as curves:

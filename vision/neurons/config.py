@@ -37,7 +37,7 @@ class NeuronsConfig(ClassifierConfig):
     test_images: int = Field(256, ge=2, le=10**5, description="held-out images; as many of training rank the channels")
     steps: int = Field(500, ge=1, le=10**9, description="training steps")
     points: int = Field(8, ge=2, le=1024, description="steps in which channels are zeroed, from none to all of them")
-    cut: float = Field(0.25, gt=0, lt=1, description="share of the channels that is zeroed for the scores")
+    cut: float = Field(0.5, gt=0, lt=1, description="share of the channels that is zeroed for the scores")
     draws: int = Field(10, ge=2, le=1000, description="random orders of the channels")
 
     @model_validator(mode="after")

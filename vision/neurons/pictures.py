@@ -80,5 +80,7 @@ def frame(
         y = height + GAP + row * (CELL + GAP)
         draw.multiline_text((4, y + CELL // 2), name, "black", font, "lm")
         for k, image in enumerate(images):
-            canvas.paste(Image.fromarray(shown(image)), (LABELS + k * (CELL + GAP), y))
+            x = LABELS + k * (CELL + GAP)
+            canvas.paste(Image.fromarray(shown(image)), (x, y))
+            draw.rectangle((x, y, x + CELL - 1, y + CELL - 1), outline="#c8c8c8")
     return np.asarray(canvas).copy()
