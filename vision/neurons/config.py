@@ -35,7 +35,7 @@ class NeuronsConfig(ClassifierConfig):
     width: int = Field(12, ge=1, le=256, description="channels of the small network's first stage, doubled three times")
     images: int = Field(2048, ge=32, le=10**6, description="training images")
     test_images: int = Field(256, ge=2, le=10**5, description="held-out images; as many of training rank the channels")
-    steps: int = Field(500, ge=1, le=10**9, description="training steps")
+    steps: int = Field(800, ge=1, le=10**9, description="training steps")
     points: int = Field(8, ge=2, le=1024, description="steps in which channels are zeroed, from none to all of them")
     cut: float = Field(0.5, gt=0, lt=1, description="share of the channels that is zeroed for the scores")
     draws: int = Field(10, ge=2, le=1000, description="random orders of the channels")
