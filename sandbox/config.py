@@ -26,6 +26,7 @@ STUDIES = {
     "vision.location": "where on a canvas a tile lies, told from pooled features: GAPNet, PermuteNet, a control",
     "vision.shift": "how often a shift of an image changes its class, with and without a loss against it",
     "vision.red_green": "does a classifier read the order of two squares or their place: the Red-Green control",
+    "vision.neurons": "which channels of a segmentation network hold position, and what zeroing them costs",
 }  # name -> one line for `python -m sandbox`; DOOR.TASK is a task with a package of its own behind another study's door
 # A package of one's own becomes a study through the entry point group "coordconv_sandbox.studies".
 STUDIES |= {

@@ -37,6 +37,7 @@ def finish(run: Run, study: "Study", counters: Mapping[str, Any]) -> dict[str, A
     gifs = {name: (encode_gif(sheets, fps), frame_size(sheets)) for name, (sheets, fps) in films.items()
             if sheets is not None}  # fmt: skip
     mp4 = encode_mp4(film, study.film_fps) if study.film_mp4 else None
+    files = study.files()
     costs = {
         "steps": config.steps,
         "images": images,
@@ -58,6 +59,8 @@ def finish(run: Run, study: "Study", counters: Mapping[str, Any]) -> dict[str, A
         write_atomically(run.samples / f"{name}.gif", gif)
     if mp4 is not None:
         write_atomically(run.samples / f"{config.FILM_NAME}.mp4", mp4)
+    for name, content in files.items():
+        write_atomically(run.samples / name, content)
     save_result(run, scores, costs)
     return run.result()
 

@@ -89,6 +89,10 @@ class Study(ABC):
         """Further films for the end of a run: name -> film and frames a second; `Config.FILMS` says what they show."""
         return {}
 
+    def files(self) -> dict[str, bytes]:
+        """Further files for the ``samples`` of a finished run, by name: tables, pictures."""
+        return {}
+
     def between(
         self, ends: tuple[int | Image.Image, int | Image.Image], *, frames: int
     ) -> UInt8[np.ndarray, "t 3 3 h w"]:

@@ -179,6 +179,24 @@ class _Scenes:
         colours = np.broadcast_to(np.arange(objects), (n, objects)).copy()
         return Factors(self._centres(indices, kinds), kinds, colours)
 
+    @classmethod
+    def mask_classes(cls) -> tuple[str, ...]:
+        """What the values of `masks` mean: the background, then of each colour the square and the disc."""
+        return ("background", *(f"{colour} {kind}" for colour in cls.colours for kind in KINDS))
+
+    def masks(self, factors: Factors) -> UInt8[np.ndarray, "n h w"]:
+        """The class of every pixel, a row of `mask_classes`; exactly the pixels that `render` paints.
+
+        Args:
+            factors: of scenes of this data set.
+        """
+        classes = np.zeros((len(factors.kinds), self.size, self.size), dtype=np.uint8)
+        for k in range(len(self.palette)):
+            labels = (1 + len(KINDS) * k + factors.kinds[:, k]).astype(np.uint8)
+            covered = _masks(factors.centres[:, k], factors.kinds[:, k], self.radius, self.size)
+            classes = np.where(covered, labels[:, None, None], classes)
+        return classes
+
     def _centres(
         self, indices: Int64[np.ndarray, " n"], kinds: Int64[np.ndarray, "n objects"]
     ) -> Int64[np.ndarray, "n objects 2"]:

@@ -89,6 +89,7 @@ def test_a_probe_killed_and_started_again_ends_the_same(
         ("red_green --arm full", "red_green/full", "score/dissimilar_accuracy"),
         ("location --arm permute --asks location", "location/location/permute", "score/test_accuracy"),
         ("shift --arm loss", "shift/loss", "score/consistency"),
+        ("neurons --arm circular --data shapes", "neurons/shapes/circular", "score/excess"),
     ],
 )
 def test_a_classifier_killed_and_started_again_ends_the_same(
