@@ -32,7 +32,7 @@ class RlConfig(Config):
     FILMS: ClassVar[dict[str, str]] = {
         "saliency": "What the choice of action hangs on, every arm asked about the same recorded game of random play. "
         "Orange: how many of its choices would be others if that place of the picture were blurred; blue, in arms "
-        "with coordinates: if the coordinates there were an average place's. Full colour: half of them or more.",
+        "with coordinates: if the coordinates there were an average place's. Full colour: a tenth of them or more.",
     }
     task_field: ClassVar[str] = "env"
     PLACES: ClassVar[tuple[str, ...]] = ("threads",)
