@@ -158,7 +158,7 @@ def _draw_differences(axes: Axes, contrast: Contrast) -> None:
         error = [[result.mean - result.low], [result.high - result.mean]] if known else None
         axes.errorbar([1.0], [result.mean], error, fmt="D", color="black", capsize=4, markersize=5, linewidth=1.6)
     axes.set_xlim(-0.5, 1.5)
-    axes.set_xticks((0, 1), ["seeds", f"mean\n{result.mean:+.2g}" if y else "mean"])
+    axes.set_xticks((0, 1), ["seeds", f"mean\n{float(f'{result.mean:.2g}'):+g}" if y else "mean"])
     axes.set_title("difference")
 
 

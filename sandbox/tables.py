@@ -283,12 +283,13 @@ _BUDGETS = {
 def costs_table(c: Comparison) -> Table | None:
     """What each arm costs, and how that compares with the reference."""
     groups = []
+    names = _COSTS | {"images": next((row.run.config.COUNTED for row in c.rows if row.run), _COSTS["images"])}
     for task in c.tasks:
         costs = [_costs(c.of(arm, task)) for arm in c.arms]
         keys = list(dict.fromkeys(key for part in costs for key in part))
         order = {name: place for place, name in enumerate(_COSTS)}
         keys.sort(key=lambda key: order.get(key.split(": ")[0], len(order)))
-        groups.append(Group([_cost_row(key, costs) for key in keys], task))
+        groups.append(Group([_cost_row(names, key, costs) for key in keys], task))
     ratios = tuple(f"{arm} / {c.reference}" for arm in c.arms[1:])
     note = (f"Means over the complete runs. {_BUDGETS[c.budget]} Times compare only where the runs had the machine "
             "alone, or shared it alike.")  # fmt: skip
@@ -296,9 +297,9 @@ def costs_table(c: Comparison) -> Table | None:
     return Table("Costs of an arm", ("cost", *c.arms, *ratios), filled, note) if filled else None
 
 
-def _cost_row(key: str, costs: Sequence[Mapping[str, float]]) -> Cells:
+def _cost_row(names: Mapping[str, str], key: str, costs: Sequence[Mapping[str, float]]) -> Cells:
     head, *networks = key.split(": ")
-    name = ": ".join([_COSTS.get(head, head.replace("_", " ")), *networks])
+    name = ": ".join([names.get(head, head.replace("_", " ")), *networks])
     reference = costs[0].get(key)
     values = (count_text(part[key]) if key in part else NOTHING for part in costs)
     ratios = (f"{part[key] / reference:.3f}" if reference and key in part else NOTHING for part in costs[1:])
