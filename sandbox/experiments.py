@@ -145,7 +145,16 @@ def find_config(name: str) -> Path:
         raise UserError(f"--config: no file {name!r}{_nearest_config(name.removesuffix(path.suffix))}")
     if name in config_names():
         return config_folder() / f"{name}.yaml"
-    raise UserError(f"--config: no config {name!r}: there are {', '.join(config_names())}{_nearest_config(name)}")
+    raise UserError(f"--config: no config {name!r}: there are {_by_study(config_names())}{_nearest_config(name)}")
+
+
+def _by_study(names: Iterable[str]) -> str:
+    """``gan/{a, b}, vae/{c}``: every name once in full would be no line any more."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        study, _, rest = name.partition("/")
+        found.setdefault(study, []).append(rest)
+    return ", ".join(f"{study}/{{{', '.join(rest)}}}" for study, rest in found.items())
 
 
 def _nearest_config(name: str) -> str:

@@ -70,7 +70,7 @@ MISTAKES = {
     "--coord --no-coord": ["--no-coord: not allowed with argument --coord"],
     "--evaluate --overwrite": ["--overwrite: not allowed with argument --evaluate"],
     "--evaluate": ["is not complete: --evaluate is for finished runs"],
-    "--config nope": ["no config 'nope'", "gan/sort_of_clevr"],
+    "--config nope": ["no config 'nope'", "gan/{", "vision/{classification, "],
     "--config .": ["'.' is a folder, not a YAML file"],
     "--config broken.yaml": ["broken.yaml cannot be read as YAML"],
     "--config toy.yaml": ["a config of the study 'toy'", "python -m sandbox.toy --config toy.yaml"],
