@@ -32,10 +32,9 @@ from sandbox.video import Frames, Sheet, side_by_side
 
 WINDOW, STRIDE = 8, 4  # pixels of the 84x84: a twentieth of the screen's height finds what is small, in 400 looks
 BLUR = 3.0  # pixels, standard deviation, as Greydanus et al. have it: a ball of two pixels is gone
-FULL = (
-    0.1  # share of choices from which on a place has full colour; the same in every film, so that arms compare. What an
-)
-# agent of half a million steps of Ms. Pac-Man gives its most important place; one that hardly chooses stays grey.
+# Share of choices from which on a place has full colour; the same in every film, so that arms compare. An agent of half
+# a million steps of Ms. Pac-Man nearly reaches it at its most important place; one that hardly chooses stays grey.
+FULL = 0.1
 FPS = 8  # half the game's own speed: a heat that moves is hard to follow
 INKS = {"picture": (255, 150, 0), "coordinates": (60, 190, 255)}
 HELD = 8  # agent steps an action of the reference game lasts: a new one each step would go nowhere

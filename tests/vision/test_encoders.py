@@ -3,13 +3,13 @@
 import math
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from PIL import Image
+from probes import CPU, config
 from shop import SmokeRun
 from stable_baselines3.common.policies import ActorCriticCnnPolicy
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rl.config import RlConfig
 from rl.policies import CoordCNN
 from sandbox.blocks import seed_parameters
-from sandbox.config import COMMAND_LINE, Config, validated
+from sandbox.config import Config
 from sandbox.errors import UserError
 from sandbox.loading import Loaded
 from sandbox.run import Run
@@ -28,7 +28,6 @@ from vision.location.config import LocationConfig
 from vision.location.networks import make_network as location_network
 from vision.networks import make_network as coordinate_network
 from vision.padding.config import PaddingConfig
-from vision.position.config import PositionConfig
 from vision.position.encoders import Encoder, _of_run, _weights, make_encoder, make_levels
 from vision.position.images import natural_images, rolled
 from vision.position.levels import Levels, find_levels, strip_padding
@@ -36,16 +35,6 @@ from vision.position.probing import Probing
 from vision.position.study import PositionStudy
 from vision.red_green.config import RedGreenConfig
 from vision.shift.config import ShiftConfig
-
-CPU = torch.device("cpu")
-SMALL: dict[str, Any] = {"images": 16, "test_images": 3, "batch": 8, "size": 32, "steps": 150, "lr": 0.03}
-
-
-def config(**fields: Any) -> PositionConfig:
-    made = validated(PositionConfig, {**SMALL, **fields}, COMMAND_LINE)
-    assert isinstance(made, PositionConfig)
-    return made
-
 
 # ---- levels
 

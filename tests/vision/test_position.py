@@ -7,28 +7,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from probes import CPU, config
 from shop import SmokeRun
 from torch import Tensor, nn
 
-from sandbox.config import COMMAND_LINE, study_scores, validated
+from sandbox.config import study_scores
 from sandbox.errors import UserError
 from sandbox.training import make_fabric
 from vision.door import arguments
-from vision.position.config import INPUTS, MAPS, PositionConfig, table
+from vision.position.config import INPUTS, MAPS, table
 from vision.position.encoders import Encoder
 from vision.position.maps import mean_absolute_error, position_maps, rank_correlation
 from vision.position.probe import PositionProbe, shuffled
 from vision.position.probing import Probing
 from vision.position.study import Fingerprint, PositionStudy
-
-CPU = torch.device("cpu")
-SMALL: dict[str, Any] = {"images": 16, "test_images": 3, "batch": 8, "size": 32, "steps": 150, "lr": 0.03}
-
-
-def config(**fields: Any) -> PositionConfig:
-    made = validated(PositionConfig, {**SMALL, **fields}, COMMAND_LINE)
-    assert isinstance(made, PositionConfig)
-    return made
 
 
 def encoder(network: nn.Module, size: int = 32, names: tuple[str, ...] = ("",)) -> Encoder:
