@@ -4,16 +4,14 @@
 
 Ours: ale-py's own vector of emulators; the precision that `--precision auto` resolves to (bf16: channels_last).
 Theirs: ``VecFrameStack(make_atari_env(...), 4)`` and ``CnnPolicy`` with the same hyperparameters, in float32; with
---subproc one process a game. Both train through the same ``A2C.learn``, each side in a process of its own: ours with
-the spinning of torch's threads cut short (rl/__init__.py), theirs as torch comes. A round times the same number of
-agent steps on each side, in turn; the ratio is the median over rounds. Goals: games alone 2, training 1.8 on two CPU
-cores.
+--subproc one process a game. Both train through the same ``A2C.learn``, each side in a process of its own; ours keeps
+freed memory, as every run of the bench does (sandbox/memory.py). A round times the same number of agent steps on each
+side, in turn; the ratio is the median over rounds. Goals: games alone 2, training 1.8 on two CPU cores.
 """
 
 import argparse
 import json
 import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -36,6 +34,7 @@ from rl.envs import AtariVecEnv
 from rl.study import make_agent
 from sandbox.doors import guarded, parse
 from sandbox.flags import whole_number
+from sandbox.memory import keep_freed_memory
 from sandbox.training import resolve_device, resolve_precision
 
 
@@ -79,6 +78,8 @@ def learner(model: A2C, steps: int) -> Callable[[], None]:
 def serve(side: str, config: RlConfig, subproc: bool, precision: str, steps: int, orders: Connection) -> None:
     """One side, in its process: takes ``games`` or ``training``, does that much of it, answers the seconds."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if side == "ours":
+        keep_freed_memory()
     works: dict[str, Callable[[], None]] = {}
 
     def environment() -> VecEnv:
@@ -105,12 +106,9 @@ def serve(side: str, config: RlConfig, subproc: bool, precision: str, steps: int
 
 
 def begin(side: str, *given: Any) -> Connection:
-    """Starts a side, with the environment variables that its users have."""
+    """Starts a side."""
     ours, theirs = multiprocessing.Pipe()
-    spins = os.environ.pop("GOMP_SPINCOUNT") if side == "theirs" else None
     multiprocessing.get_context("spawn").Process(target=serve, args=(side, *given, theirs), daemon=True).start()
-    if spins is not None:
-        os.environ["GOMP_SPINCOUNT"] = spins
     return ours
 
 

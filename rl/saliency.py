@@ -158,7 +158,7 @@ def reference_game(
     seen, screens, obs = [], [], env.reset()
     for step, action in enumerate(drawn.repeat_interleave(HELD)[:steps].tolist()):
         if step >= SKIPPED:
-            seen.append(obs[0].copy())  # the emulators write into the same memory again
+            seen.append(obs[0])
             screens.append(np.array(env.get_images()[0]))
         obs = cast(np.ndarray, env.step(np.array([action]))[0])
     return np.stack(seen), np.stack(screens)

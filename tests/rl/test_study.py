@@ -237,14 +237,6 @@ def command(*flags: object) -> list[str]:
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-@pytest.mark.parametrize(("given", "expected"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
-def test_threads_spin_little_beside_the_emulators_unless_told_otherwise(given: dict[str, str], expected: str) -> None:
-    code = "import os, sys, rl.config; print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
-    environment = {name: value for name, value in ENVIRONMENT.items() if name != "GOMP_SPINCOUNT"} | given
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [expected, "False"]  # torch reads it when it is loaded, so it must come first
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A smoke run of the real command that was stopped half-way and continued."""
