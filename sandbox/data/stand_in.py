@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from sandbox.data.lsun import STAND_IN as CATEGORY
+from sandbox.data.records import STAND_IN as CATEGORY
 from sandbox.data.rooms import Rooms
 from sandbox.errors import UserError
 from sandbox.flags import Parser, whole_number

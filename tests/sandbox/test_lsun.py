@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from sandbox.data import lsun
-from sandbox.data.lsun import Cache, Source, open_images, prepare
+from sandbox.data.lsun import Cache, open_images
+from sandbox.data.records import Source, prepare
 from sandbox.data.rooms import Rooms
 from sandbox.data.stand_in import write_stand_in
 from sandbox.errors import UserError

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from sandbox.blocks import keyed_generator
-from sandbox.data.lsun import Source, prepare
+from sandbox.data.records import Source, prepare
 from sandbox.data.rooms import SIZES, Rooms
 from sandbox.data.shapes import SortOfClevr
 from sandbox.errors import UserError, warn
