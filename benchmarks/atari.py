@@ -1,12 +1,14 @@
 """Atari: the games alone, and whole A2C training; ours against stable-baselines3 as its documentation sets it up.
 
-    python benchmarks/atari.py [--rounds 7] [--subproc] [--json FILE] [any flag of `python -m sandbox.rl`]
+    python benchmarks/atari.py --no-coord [--rounds 7] [--subproc] [--json FILE] [any flag of `python -m sandbox.rl`]
 
 Ours: ale-py's own vector of emulators; the precision that `--precision auto` resolves to (bf16: channels_last).
 Theirs: ``VecFrameStack(make_atari_env(...), 4)`` and ``CnnPolicy`` with the same hyperparameters, in float32; with
 --subproc one process a game. Both train through the same ``A2C.learn``, each side in a process of its own; ours keeps
-freed memory, as every run of the bench does (sandbox/memory.py). A round times the same number of agent steps on each
-side, in turn; the ratio is the median over rounds. Goals: games alone 2, training 1.8 on two CPU cores.
+freed memory, as every run of the bench does (sandbox/memory.py). With --no-coord both have the same network and, by
+default, the same rules of play; flags that change either, and --compile, change our side alone. A round times the same
+number of agent steps on each side, in turn; the ratio is the median over rounds. Goals: games alone 2, training 1.8 on
+two CPU cores.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
@@ -75,9 +78,10 @@ def learner(model: A2C, steps: int) -> Callable[[], None]:
     return learn
 
 
-def serve(side: str, config: RlConfig, subproc: bool, precision: str, steps: int, orders: Connection) -> None:
+def serve(
+    side: str, config: RlConfig, subproc: bool, device: str, precision: str, steps: int, orders: Connection
+) -> None:
     """One side, in its process: takes ``games`` or ``training``, does that much of it, answers the seconds."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     if side == "ours":
         keep_freed_memory()
     works: dict[str, Callable[[], None]] = {}
@@ -97,18 +101,21 @@ def serve(side: str, config: RlConfig, subproc: bool, precision: str, steps: int
         return learner(make_agent(config, cast(AtariVecEnv, environment()), device, bf16=precision == "bf16"), steps)
 
     orders.send(torch.get_num_threads())
-    for what in iter(orders.recv, "end"):
-        if what not in works:
-            works[what] = prepared(what)
-        began = time.perf_counter()
-        works[what]()
-        orders.send(time.perf_counter() - began)
+    with suppress(EOFError, KeyboardInterrupt):  # the benchmark is gone
+        while True:
+            what = orders.recv()
+            if what not in works:
+                works[what] = prepared(what)
+            began = time.perf_counter()
+            works[what]()
+            orders.send(time.perf_counter() - began)
 
 
 def begin(side: str, *given: Any) -> Connection:
-    """Starts a side."""
+    """Starts a side. No daemon: with --subproc it has processes of its own."""
     ours, theirs = multiprocessing.Pipe()
-    multiprocessing.get_context("spawn").Process(target=serve, args=(side, *given, theirs), daemon=True).start()
+    multiprocessing.get_context("spawn").Process(target=serve, args=(side, *given, theirs)).start()
+    theirs.close()
     return ours
 
 
@@ -138,14 +145,17 @@ def main() -> None:
     config, device = cast(RlConfig, order.config), resolve_device(order.device)  # type: ignore[arg-type]
     precision = resolve_precision(config.precision, device)
     steps = max(1, options.stretch // config.batch) * config.batch
-    sides = {side: begin(side, config, options.subproc, precision, steps) for side in ("theirs", "ours")}
-    threads = min(orders.recv() for orders in sides.values())
-    print(f"{config.env}, {device}, ours {precision}, theirs float32, {config.envs} games, {threads} threads",
-          flush=True)  # fmt: skip
-    games = in_turn("games alone", "games", sides, steps, options.rounds)
-    training = in_turn("training", "training", sides, steps, options.rounds)
-    for orders in sides.values():
-        orders.send("end")
+    given = config, options.subproc, str(device), precision, steps
+    sides = {side: begin(side, *given) for side in ("theirs", "ours")}
+    try:
+        threads = min(orders.recv() for orders in sides.values())
+        print(f"{config.env}, {device}, ours {precision}, theirs float32, {config.envs} games, {threads} threads",
+              flush=True)  # fmt: skip
+        games = in_turn("games alone", "games", sides, steps, options.rounds)
+        training = in_turn("training", "training", sides, steps, options.rounds)
+    finally:
+        for orders in sides.values():
+            orders.close()
     if options.json:
         document = {"games": games, "training": training, "precision": precision, "device": device,
                     "threads": threads, "env": config.env}  # fmt: skip

@@ -69,7 +69,12 @@ class RlConfig(Config):
 
     frameskip: int = Field(4, ge=1, le=64, description="emulator frames in an agent step")
     sticky: float = Field(0.0, ge=0, le=1, description="probability that a frame repeats the action before (v5: 0.25)")
-    noop_max: int = Field(30, ge=0, le=1000, description="games start after fewer than this many frames without action")
+    noop_max: int = Field(
+        30,
+        ge=0,
+        le=1000,
+        description="games start after fewer no-op frames than this, not counted in max_frames",
+    )
     life_loss: bool = Field(True, description="a lost life ends the learner's episode (not in the evaluation)")
     clip_rewards: bool = Field(True, description="the learner sees the sign of the reward (not in the evaluation)")
     restart: Restart = Field(
@@ -83,7 +88,7 @@ class RlConfig(Config):
     deterministic: bool = Field(
         False, description="the evaluated agent takes its likeliest action; off: draws it, as the Zoo does on Atari"
     )
-    threads: int = Field(0, ge=0, le=1024, description="threads that emulate; 0: one a core")
+    threads: int = Field(0, ge=0, le=1024, description="threads that emulate; 0: one a core (restart sb3: one a game)")
 
     @field_validator("env", mode="before")
     @classmethod
@@ -96,7 +101,7 @@ class RlConfig(Config):
     @model_validator(mode="after")
     def _whole_steps(self) -> Self:
         if self.batch % self.envs:
-            raise ValueError(f"batch ({self.batch}) must be a multiple of envs ({self.envs})")
+            raise ValueError(f"batch ({self.batch}) must be a multiple of envs ({self.envs}), such as {5 * self.envs}")
         return self
 
     @property

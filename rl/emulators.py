@@ -76,8 +76,9 @@ class Watch:
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
-        self._orders: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self._number = 0
+        self._orders: queue.SimpleQueue[tuple[int, Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = queue.SimpleQueue()
         # A daemon: Python must not wait for it when the program ends.
         threading.Thread(target=_serve, args=(self._orders, self._answers), daemon=True).start()
 
@@ -87,9 +88,12 @@ class Watch:
         Raises:
             RunError: it has not returned in time; it will be left alone for ever.
         """
-        self._orders.put(function)
+        self._number += 1
+        self._orders.put((self._number, function))
+        number = 0
         try:
-            answer, error = self._answers.get(timeout=self.patience)
+            while number != self._number:  # an answer that Ctrl-C did not wait for is no answer to this
+                number, answer, error = self._answers.get(timeout=self.patience)
         except queue.Empty:
             raise RunError(f"{what} did not return within {self.patience:g} s: the emulators hang; "
                            "the same command goes on from the last checkpoint") from None  # fmt: skip
@@ -104,14 +108,15 @@ class Watch:
 
 
 def _serve(
-    orders: "queue.SimpleQueue[Callable[[], Any] | None]",
-    answers: "queue.SimpleQueue[tuple[Any, BaseException | None]]",
+    orders: "queue.SimpleQueue[tuple[int, Callable[[], Any]] | None]",
+    answers: "queue.SimpleQueue[tuple[int, Any, BaseException | None]]",
 ) -> None:
-    while (function := orders.get()) is not None:
+    while (order := orders.get()) is not None:
+        number, function = order
         try:
-            answers.put((function(), None))
+            answers.put((number, function(), None))
         except BaseException as error:
-            answers.put((None, error))
+            answers.put((number, None, error))
 
 
 def cores() -> int:
@@ -148,7 +153,8 @@ class Emulators:
         count: how many.
         protocol: the rules of play.
         watch: waits for them.
-        threads: that emulate; 0: one a core. Torch waits meanwhile, so they do not fight over the cores.
+        threads: that emulate; 0: one a core: the network waits meanwhile. With ``restart: sb3`` one a game, whatever
+            this says.
         screen: RGB pictures of this size, in place of grey stacks.
     """
 
@@ -167,7 +173,7 @@ class Emulators:
             repeat_action_probability=protocol.sticky, full_action_space=protocol.full_actions,
             max_num_frames_per_episode=protocol.max_frames, autoreset_mode="SameStep",
             # episodic_life would start the whole game anew; native clipping would hide the game's own score.
-            episodic_life=False, life_loss_info=protocol.life_loss, reward_clipping=False,
+            episodic_life=False, life_loss_info=protocol.life_loss or protocol.restart == "sb3", reward_clipping=False,
         ) for n in sizes]  # fmt: skip
         self.bounds = np.cumsum([0, *sizes])
         # Before Python takes its modules down, or the bindings complain of leaks.

@@ -113,12 +113,19 @@ class AtariVecEnv(VecEnv):
 
         Raises:
             RunError: it did not return in time.
-            RuntimeError: `reset` was not called before.
+            RuntimeError: `reset` was not called before, or not after a step that was interrupted.
         """
         before, actions = self._now, self._actions
         if before is None or actions is None:
             raise RuntimeError("reset the environment, then send actions, before waiting for a step")
         self._actions = None
+        try:
+            return self._step(before, actions)
+        except BaseException:
+            self._now = None  # Ctrl-C: what the emulators did is not known
+            raise
+
+    def _step(self, before: Frames, actions: np.ndarray) -> VecEnvStepReturn:
         now = self._emulators.step(actions)
         if self._mirror:
             self._pictures = self._mirror.step(actions)
@@ -127,12 +134,13 @@ class AtariVecEnv(VecEnv):
         over = now.started_anew(before)
         lost = self._lost(now, over)
         self._hide(now)
-        obs, infos = now.obs, self._infos(before, now, over, lost)
+        ended = over | lost if self.protocol.life_loss else over
+        obs, infos = now.obs, self._infos(before, now, over, lost & ended)
         if self.protocol.restart == "sb3":
             for i in np.flatnonzero(over | lost).tolist():
                 self._restart(i, obs, lost=bool(lost[i]))
         rewards = np.sign(now.rewards) if self.protocol.clip_rewards else now.rewards
-        return obs, self._floats(rewards), over | lost, infos
+        return obs, self._floats(rewards), ended, infos
 
     @staticmethod
     def _floats(rewards: np.ndarray) -> Float32[np.ndarray, " n"]:
@@ -141,7 +149,7 @@ class AtariVecEnv(VecEnv):
 
     def _lost(self, now: Frames, over: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
         # Q*bert shows no lives for some frames before the game is over: that is one end, not two.
-        lost: np.ndarray = now.signalled & ~over & (now.lives > 0) & self.protocol.life_loss
+        lost: np.ndarray = now.signalled & ~over & (now.lives > 0)
         return lost
 
     def _infos(

@@ -83,6 +83,11 @@ def make_agent(config: RlConfig, env: AtariVecEnv, device: str, *, bf16: bool = 
     seed_policy(model.policy, config.seed)
     if bf16:
         model.policy.to(memory_format=torch.channels_last)  # after stable-baselines3's own draw, which cannot have it
+    if config.compile:
+        for part in model.policy.modules():
+            if isinstance(part, CoordCNN):
+                part.cnn.compile()  # in place: the class and the names stay
+                part.linear.compile()
     model.set_logger(Logger(None, []))  # the bench writes the curves
     return model
 
@@ -106,11 +111,6 @@ class RlStudy(Study):
         )
         bf16 = fabric._precision.precision == "bf16-mixed"
         self.model = make_agent(self.config, self.env, str(fabric.device), bf16=bf16)
-        if config.compile:
-            for network in self.model.policy.modules():
-                if isinstance(network, CoordCNN):
-                    network.cnn.compile()  # in place: the class and the names stay
-                    network.linear.compile()
         self.record = Record()
         self.modules = {"policy": self.model.policy, "record": self.record}
         self.optimisers = {"policy": self.model.policy.optimizer}
@@ -140,7 +140,7 @@ class RlStudy(Study):
             _, self._callback = self.model._setup_learn(int(self.config.goal))
             assert self.model.ep_info_buffer is not None
             self.model.ep_info_buffer.extend(self.record.read())
-            self._mark = step, time.perf_counter()
+            self._mark = max(step, 1), time.perf_counter()
         return self._callback
 
     def _means(self, step: int) -> dict[str, float]:

@@ -92,14 +92,14 @@ class Config(BaseModel):
     config_field: ClassVar[str | None] = None
     task_field: ClassVar[str] = "task"
 
-    seed: int = Field(0, ge=0, lt=SEEDS, description="of weights, data order and latents; the same in both arms")
+    seed: int = Field(0, ge=0, lt=SEEDS, description="of weights, data and all that is drawn; the same in both arms")
     coord: bool = Field(True, description="coordinate convolutions; set by the arm")
     steps: int = Field(1000, ge=1, le=10**9, description="training steps")
     batch: int = Field(32, ge=2, le=2**20, description="images in a step")
     precision: Literal["auto", "bf16", "32"] = Field(
         "auto", description="bf16: autocast + channels_last; auto: bf16 where the hardware has it, else 32 (float32)"
     )
-    compile: bool = Field(False, description="torch.compile the networks; penalty steps stay uncompiled")
+    compile: bool = Field(False, description="torch.compile the networks (a GAN's penalty steps stay as they are)")
     log_every: int = Field(20, ge=1, le=10**9, description="steps between two points of a curve")
     preview_every: int = Field(250, ge=1, le=10**9, description="steps between two sample grids")
     checkpoint_every: int = Field(250, ge=1, le=10**9, description="steps between two checkpoints")

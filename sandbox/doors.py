@@ -17,7 +17,7 @@ import yaml
 
 from sandbox.config import STUDIES, Config, choices, command_of, door_of, printed_scores, study_config, tasks_of
 from sandbox.errors import UserError, nearest
-from sandbox.experiments import Experiment, load_experiment
+from sandbox.experiments import Experiment, config_title, load_experiment
 from sandbox.flags import Parser, one_of, whole_number
 from sandbox.guard import guarded
 from sandbox.launch import announced
@@ -132,7 +132,7 @@ def _all_tasks(tasks: Mapping[str, str]) -> str:
 
 def _examples(experiment: Experiment) -> str:
     first = next(iter(experiment.arms))
-    arms = {"--coord": "the coordinate arm, to its end", "--no-coord": "the plain arm, same seed, data and latents"}
+    arms = {"--coord": "the coordinate arm, to its end", "--no-coord": "the plain arm, same seed and data"}
     if not {"conv", "coord"} <= experiment.arms.keys():
         arms = {f"--arm {first}": "that arm, to its end"}
     lines = {
@@ -194,9 +194,22 @@ def parse(study: str, arguments: Sequence[str] | None = None) -> Order:
     arm = options.arm or ("coord" if "coord" in experiment.arms else next(iter(experiment.arms)))
     task = (options.task or next(iter(experiment.tasks))) if experiment.tasks else None
     config = experiment.resolve(arm, overrides, smoke=options.smoke, task=task)
-    name = experiment.name if options.name is None else options.name
+    name = own_name(experiment, overrides) if options.name is None else options.name
     return Order(experiment, name, arm, task, config, options.root, options.device,
                  options.overwrite, options.evaluate, options.smoke)  # fmt: skip
+
+
+def own_name(experiment: Experiment, overrides: Mapping[str, Any]) -> str:
+    """The folder's name: the file's, or that of the task which the command line names in place of the file's."""
+    field = study_config(experiment.study).task_field
+    if field not in overrides:
+        return experiment.name
+    arm = next(iter(experiment.arms))
+    own, wanted = experiment.resolve(arm), experiment.resolve(arm, {field: overrides[field]})
+    if own.task_folder == wanted.task_folder:
+        return experiment.name
+    ours = config_title(experiment.path) == DEFAULT_CONFIG.get(experiment.study)
+    return wanted.task_folder if ours else f"{experiment.name}_{wanted.task_folder}"
 
 
 def main(study: str, arguments: Sequence[str] | None = None, *, patience: float = 0.0) -> Path:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sandbox.config import Config, Score, door_of, study_config, study_scores
-from sandbox.doors import DEFAULT_CONFIG, DEVICES, add_fields, overrides_of
+from sandbox.doors import DEVICES, add_fields, overrides_of, own_name
 from sandbox.errors import UserError
-from sandbox.experiments import Experiment, config_title, load_experiment
+from sandbox.experiments import Experiment, load_experiment
 from sandbox.flags import Parser, one_of, positive, whole_number
 from sandbox.run import run_folder
 from sandbox.sweep import as_yaml, expand
@@ -212,7 +212,7 @@ def _plan(experiment: Experiment, options: argparse.Namespace) -> Plan:
     tasks = tuple(dict.fromkeys(getattr(options, "tasks", None) or experiment.tasks)) or (None,)
     experiment.check_names(arms, tasks)
     suffix = "_sweep" if options.sweep else "_macs" if options.budget == "macs" else ""
-    name = _own_name(experiment, overrides) + suffix if options.name is None else options.name
+    name = own_name(experiment, overrides) + suffix if options.name is None else options.name
     root = options.root / "smoke" if options.smoke else options.root
     changed = [key for key in overrides if key != study_config(experiment.study).task_field]  # which only says where
     if options.report_only and changed:
@@ -223,20 +223,6 @@ def _plan(experiment: Experiment, options: argparse.Namespace) -> Plan:
         plan.place(cell)
     plan.scores()  # resolves every arm of every task: what is wrong is said now, not after the runs
     return plan
-
-
-def _own_name(experiment: Experiment, overrides: Mapping[str, Any]) -> str:
-    """The folder's name: the file's, or that of the task which the command line names in place of the file's."""
-    field = study_config(experiment.study).task_field
-    if field not in overrides:
-        return experiment.name
-    arm = next(iter(experiment.arms))
-    own, wanted = experiment.resolve(arm), experiment.resolve(arm, {field: overrides[field]})
-    if own.task_folder == wanted.task_folder:
-        return experiment.name
-    # The study's own door names its runs so too, and makes them with its default file.
-    ours = config_title(experiment.path) == DEFAULT_CONFIG.get(experiment.study)
-    return wanted.task_folder if ours else f"{experiment.name}_{wanted.task_folder}"
 
 
 def _chosen(experiment: Experiment, options: argparse.Namespace) -> tuple[int, ...]:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "gan_step.py"
 
 
@@ -53,10 +55,11 @@ def test_the_rooms_benchmark_writes_both_rates(tmp_path: Path) -> None:
     assert "rooms/s" in done.stdout
 
 
-def test_the_atari_benchmark_writes_both_ratios(tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", [[], ["--subproc"]], ids=["one process", "subproc"])
+def test_the_atari_benchmark_writes_both_ratios(tmp_path: Path, beside: list[str]) -> None:
     script, output = SCRIPT.with_name("atari.py"), tmp_path / "ratio.json"
     short = ["--smoke", "--rounds", "1", "--stretch", "8", "--env", "pong", "--device", "cpu"]
-    command = [sys.executable, str(script), *short, "--json", str(output)]
+    command = [sys.executable, str(script), *short, "--json", str(output), *beside]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     document = json.loads(output.read_text())

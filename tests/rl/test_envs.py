@@ -1,7 +1,9 @@
 """The games are those of gymnasium's and stable-baselines3's wrappers; nothing else comes through."""
 
+import queue
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import ale_py
@@ -14,7 +16,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecFrameStack
 
-from rl.emulators import Frames, Watch
+from rl.emulators import Frames, Watch, _serve
 from rl.envs import AtariVecEnv
 from rl.games import REFERENCES, canonical, games, human_normalised
 from rl.protocol import Protocol
@@ -134,6 +136,23 @@ def test_a_lost_life_ends_an_episode_and_not_the_game() -> None:
         assert np.array_equal(infos[0]["terminal_observation"], obs[0]) is life
 
 
+def test_stable_baselines3_s_restart_holds_where_lives_end_nothing() -> None:
+    """As in an evaluation: the ball is served again after each life, and the game alone ends an episode."""
+    served, native = (make("Breakout", restart=restart, life_loss=False, noop_max=0) for restart in ("sb3", "native"))
+    lives, ends = [], []
+    for env in (served, native):
+        env.reset()
+        steps = [env.step(np.array([0])) for _ in range(200)]  # an agent that never presses FIRE
+        lives.append([step[3][0]["lives"] for step in steps])
+        ends.append([t for t, step in enumerate(steps) if step[2][0]])
+        assert all("terminal_observation" not in step[3][0] for step in steps if not step[2][0])
+        assert all("episode" in steps[t][3][0] for t in ends[-1])
+    assert ends[0]
+    assert min(lives[0][: ends[0][0]]) == 1
+    assert not ends[1]
+    assert min(lives[1]) >= 4  # the first ball is served by the start of the game, no other
+
+
 def test_rewards_are_signs_and_games_are_counted_in_full() -> None:
     clipped, full = play(make("Asterix", 2), 250), play(make("Asterix", 2, clip_rewards=False), 250)
     rewards = np.array([[a[1], b[1]] for a, b in zip(clipped, full, strict=True)])
@@ -209,8 +228,8 @@ def test_a_game_that_is_cut_is_told_from_one_that_is_over() -> None:
 # ---- what must not happen
 
 
-@pytest.mark.parametrize("restart", ["native", "sb3"])
-def test_no_uninitialised_byte_reaches_the_learner(monkeypatch: pytest.MonkeyPatch, restart: str) -> None:
+@pytest.mark.parametrize(("restart", "cut"), [("native", 108_000), ("sb3", 108_000), ("native", 600)])
+def test_no_uninitialised_byte_reaches_the_learner(monkeypatch: pytest.MonkeyPatch, restart: str, cut: int) -> None:
     """Every row of the final pictures that the emulators do not write is filled with a value that no game shows."""
     mark, poisoned = 213, 0
 
@@ -221,7 +240,7 @@ def test_no_uninitialised_byte_reaches_the_learner(monkeypatch: pytest.MonkeyPat
             frames.final[~over] = mark
             poisoned += int((~over).sum())
 
-    env, clean = (make("Breakout", 3, restart=restart) for _ in range(2))
+    env, clean = (make("Breakout", 3, restart=restart, max_frames=cut) for _ in range(2))
     step = env._emulators.step
 
     def marked(actions: np.ndarray) -> Frames:
@@ -232,16 +251,17 @@ def test_no_uninitialised_byte_reaches_the_learner(monkeypatch: pytest.MonkeyPat
         return frames
 
     monkeypatch.setattr(env._emulators, "step", marked)
-    lives = 0
-    for ours, theirs in zip(play(env, 200), play(clean, 200), strict=True):
+    lives = cuts = 0
+    for ours, theirs in zip(play(env, 450), play(clean, 450), strict=True):
         assert np.array_equal(ours[0], theirs[0])
         for mine, other in zip(ours[3], theirs[3], strict=True):
             lives += "terminal_observation" in mine and "episode" not in mine
+            cuts += mine["TimeLimit.truncated"]
             if "episode" in mine:
                 assert np.array_equal(mine["terminal_observation"], other["terminal_observation"])
             if "terminal_observation" in mine:
                 assert not (mine["terminal_observation"] == mark).all((1, 2)).any()
-    assert lives > 5
+    assert cuts > 2 if cut == 600 else lives > 5
     assert poisoned > 5
 
 
@@ -289,10 +309,44 @@ def test_the_watch_hands_on_what_a_call_raises_and_gives_up_on_none_that_returns
     with pytest.raises(ZeroDivisionError):
         watch.call(lambda: 1 // 0, "it")
     watch.patience = 0.05
-    import threading
-
     with pytest.raises(RunError, match="it did not return within"):
         watch.call(threading.Event().wait, "it")
+
+
+class _Interrupted(queue.SimpleQueue[Any]):
+    """Its first wait ends as Ctrl-C ends it."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        self.get = super().get  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+
+
+def test_an_answer_that_was_not_waited_for_is_no_answer_to_the_next_call() -> None:
+    watch = Watch(5.0)
+    watch._answers = interrupted = _Interrupted()
+    threading.Thread(target=_serve, args=(watch._orders, interrupted), daemon=True).start()
+    watch._orders.put(None)  # ends the thread that has the first queue
+    with pytest.raises(KeyboardInterrupt):
+        watch.call(lambda: "first", "it")
+    assert watch.call(lambda: "second", "it") == "second"
+    assert watch.call(lambda: "third", "it") == "third"
+
+
+def test_after_an_interrupted_step_the_games_must_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = make()
+    env.reset()
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(env._watch, "call", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            env.step(np.array([0]))
+    with pytest.raises(RuntimeError, match="reset the environment"):
+        env.step(np.array([0]))
+    env.reset()
+    env.step(np.array([0]))
 
 
 # ---- what stable-baselines3 asks for

@@ -12,6 +12,7 @@ from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.torch_layers import NatureCNN
 
+from rl.envs import AtariVecEnv
 from rl.policies import POLICIES, ActorCoordPolicy, CoordCNN, seed_policy
 from sandbox.coordconv import CoordConv2d
 
@@ -138,6 +139,16 @@ def test_it_works_in_plain_stable_baselines3(algorithm: Any, tmp_path: Path) -> 
     obs = model.get_env().reset()
     again = algorithm.load(tmp_path / "agent.zip")
     assert np.array_equal(again.predict(obs, deterministic=True)[0], model.predict(obs, deterministic=True)[0])
+
+
+def test_the_readme_s_agent_learns_on_atari() -> None:
+    policy_kwargs = {"features_extractor_class": CoordCNN, "features_extractor_kwargs": {"coord": True}, "net_arch": []}
+    env = AtariVecEnv("Breakout", 2, threads=1)
+    model = A2C("CnnPolicy", env, policy_kwargs=policy_kwargs, device="cpu")
+    first = model.policy.state_dict()["features_extractor.cnn.0.weight"].clone()
+    model.learn(40)
+    assert not torch.equal(model.policy.state_dict()["features_extractor.cnn.0.weight"], first)
+    assert model.num_timesteps == 40
 
 
 # ---- a game in which only the place tells what to do

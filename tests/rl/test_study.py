@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -103,6 +103,17 @@ def test_wide_has_at_least_the_parameters_and_multiply_adds_of_coord() -> None:
 
 
 # ---- training
+
+
+def test_the_rate_counts_the_steps_since_the_last_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    study, clock = make(log_every=2), [0.0]
+    monkeypatch.setattr("rl.study.time.perf_counter", lambda: clock[0])
+    study.preview()  # as the loop does before the first step
+    rates = []
+    for step in range(1, 5):
+        clock[0] += 1.0
+        rates.append(study.step(step).get("time/fps"))
+    assert rates == [None, 4.0, None, 4.0]  # a batch is 4 agent steps
 
 
 def test_a_step_plays_and_learns_and_says_so_under_stable_baselines3_s_tags() -> None:
@@ -218,16 +229,22 @@ def test_the_film_shows_the_game_in_colour_at_its_own_size() -> None:
 @pytest.mark.parametrize(
     ("given", "read"),
     [
-        (["--env", "ms_pacman", "--coord"], ["--coord", "--env=MsPacman"]),
-        (["--env=ALE/Pong-v5"], ["--env=Pong", "--name=pong"]),
-        (["--env", "pong", "--name", "mine"], ["--name", "mine", "--env=Pong"]),
-        (["--config", "rl/nine_games", "--env", "ms_pacman"], ["--config", "rl/nine_games", "--env=MsPacman"]),
-        (["--smoke"], ["--smoke"]),
+        (["--env", "ms_pacman", "--coord"], ("MsPacman", "mspacman")),
+        (["--env=ale/pong-v5"], ("Pong", "pong")),
+        (["--env", "pong", "--env", "breakout"], ("Breakout", "breakout")),
+        (["--env", "pong", "--name", "mine"], ("Pong", "mine")),
+        (["--config", "rl/mspacman", "--env", "pong"], ("Pong", "pong")),
+        (["--config", "rl/breakout", "--env", "pong"], ("Pong", "breakout_pong")),
+        (["--config", "rl/nine_games", "--env", "ms_pacman"], ("MsPacman", "nine_games")),
+        (["--smoke"], ("MsPacman", "mspacman")),
     ],
 )  # fmt: skip
-def test_a_game_by_any_name_gets_its_folder(given: list[str], read: list[str]) -> None:
-    assert arguments(given) == read
-    assert parse("rl", arguments(given)).config
+def test_a_game_by_any_name_gets_its_folder(given: list[str], read: tuple[str, str]) -> None:
+    order = parse("rl", arguments(given))
+    assert (cast(RlConfig, order.config).env, order.name) == read
+    if "nine_games" not in order.name and "mine" not in order.name:  # the comparison's plan names it alike
+        config = given[given.index("--config") + 1] if "--config" in given else "rl/mspacman"
+        assert parse_plan([config, "--env", read[0]]).name == read[1]
 
 
 def command(*flags: object) -> list[str]:
