@@ -6,6 +6,7 @@ runs anew within each task. It describes: the tasks are those that were chosen, 
 not of other tasks. Each task's own verdict stands in the report's first table.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ class OverTasks:
         iqm: interquartile mean of the score.
         improvement: probability of improvement over the reference, 0 to 1; None for the reference itself, or where no
             task has runs of both.
-        better, similar, worse: tasks by the verdict of the primary score; similar: inconclusive.
+        better, inconclusive, worse: tasks by the verdict of the primary score.
     """
 
     arm: str
@@ -50,7 +51,7 @@ class OverTasks:
     iqm: Estimate
     improvement: Estimate | None
     better: int
-    similar: int
+    inconclusive: int
     worse: int
 
 
@@ -67,7 +68,12 @@ def improvement(reference: Tasks, arm: Tasks, better: str) -> float:
 
 
 def bootstrap(groups: Sequence[Tasks], statistic: Callable[..., float]) -> Estimate:
-    """``statistic(*groups)`` and its interval; runs are drawn anew within each task of each group, always alike."""
+    """``statistic(*groups)`` and its interval; runs are drawn anew within each task of each group, always alike.
+
+    Single runs say nothing about their spread: without two of any task the interval is NaN.
+    """
+    if all(len(task) < 2 for group in groups for task in group):
+        return Estimate(statistic(*groups), math.nan, math.nan)
     random = np.random.default_rng(0)
     draws = [
         statistic(*([task[random.integers(len(task), size=len(task))] for task in group] for group in groups))

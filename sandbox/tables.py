@@ -223,11 +223,11 @@ def over_tasks_table(c: Comparison) -> Table | None:
         return None
     pooled = next(score for score in c.scores if score.pooled)
     head = ("arm", "tasks", "runs", "interquartile mean", INTERVAL, "probability of improvement", INTERVAL,
-            "better / similar / worse")  # fmt: skip
+            "better / inconclusive / worse")  # fmt: skip
     digits = digits_of(value for row in rows for value in (row.iqm.low, row.iqm.high))
     published = next((row.run.config.PUBLISHED for row in c.rows if row.run), "")
-    note = (f"Better, worse: tasks with that verdict on {c.primary.name}; similar: inconclusive. Intervals: bootstrap "
-            f"over runs within each task. {published}")  # fmt: skip
+    note = (f"Better, worse: tasks with that verdict on {c.primary.name}; inconclusive is not similar. "
+            f"Intervals: bootstrap over runs within each task. {published}")  # fmt: skip
     cells = [_over_tasks_cells(row, row.arm == c.reference, digits) for row in rows]
     return Table(f"Over all tasks: {pooled.name}, {direction(pooled)}", head, [Group(cells)], note.rstrip())
 
@@ -235,7 +235,7 @@ def over_tasks_table(c: Comparison) -> Table | None:
 def _over_tasks_cells(row: OverTasks, reference: bool, digits: int) -> Cells:
     gain = row.improvement
     improvement = (number(gain.value, 3), interval_text(gain.low, gain.high, 3)) if gain else (NOTHING, NOTHING)
-    counts = NOTHING if reference else f"{row.better} / {row.similar} / {row.worse}"
+    counts = NOTHING if reference else f"{row.better} / {row.inconclusive} / {row.worse}"
     iqm = number(row.iqm.value, digits), interval_text(row.iqm.low, row.iqm.high, digits)
     return row.arm, str(row.tasks), str(row.runs), *iqm, *improvement, counts
 

@@ -85,10 +85,11 @@ def test_it_looks_once() -> None:
     assert [n for n in counts[1] if n != 1] == [*[4] * 6, 20]
 
 
-def test_in_bfloat16_the_gradients_stay_near_those_of_two_looks() -> None:
+@pytest.mark.parametrize("heads", ["shared", "actor"])
+def test_in_bfloat16_the_gradients_stay_near_those_of_two_looks(heads: str) -> None:
     gradients = []
     for kind in (OnePassA2C, A2C):
-        model = agent(kind, "shared", bf16=True)
+        model = agent(kind, heads, bf16=True)
         model.max_grad_norm = 1e9
         model.learn(20)
         gradients.append(torch.cat([p.grad.flatten() for p in model.policy.parameters()]))

@@ -47,7 +47,7 @@ def test_an_arm_is_as_good_as_itself_and_the_two_sides_add_up(values: list[list[
 @settings(max_examples=10, deadline=None)
 @given(tasks)
 def test_tasks_whose_runs_agree_leave_nothing_to_chance(values: list[list[float]]) -> None:
-    same = arrays([[task[0]] * len(task) for task in values])
+    same = arrays([[task[0]] * (len(task) + 1) for task in values])
     found = bootstrap([same], interquartile_mean)
     assert found.low == pytest.approx(found.value, abs=1e-9)
     assert found.high == pytest.approx(found.value, abs=1e-9)
@@ -76,7 +76,7 @@ def test_tasks_are_counted_by_their_verdicts(tmp_path: Path) -> None:
     comparison = made(tmp_path, {"a": 20.0, "b": 30.0, "c": -20.0, "d": -0.035})
     conv, coord = over_tasks(comparison)
     assert (conv.arm, conv.improvement, conv.tasks, conv.runs) == ("conv", None, 4, 32)
-    assert (coord.better, coord.similar, coord.worse) == (2, 1, 1)
+    assert (coord.better, coord.inconclusive, coord.worse) == (2, 1, 1)
     assert coord.improvement is not None
     assert coord.improvement.low <= coord.improvement.value <= coord.improvement.high
     assert coord.improvement.value == pytest.approx((1 + 1 + 0 + 0.5) / 4, abs=0.02)
@@ -99,3 +99,9 @@ def test_missing_runs_are_missing(tmp_path: Path) -> None:
     conv, coord = over_tasks(replace(two, rows=kept))
     assert (conv.tasks, coord.tasks, coord.runs) == (2, 1, 8)
     assert over_tasks(replace(two, rows=())) == []
+
+
+def test_single_runs_have_no_interval() -> None:
+    found = bootstrap([[np.array([1.0]), np.array([3.0])]], interquartile_mean)
+    assert found.value == 2
+    assert np.isnan([found.low, found.high]).all()
