@@ -27,6 +27,7 @@ class RlConfig(Config):
         "worse on 1."
     )
     COUNTED: ClassVar[str] = "agent steps"
+    SAMPLES: ClassVar[str] = "What the agents see as training ends: the newest picture of each game."
     FILM_NAME: ClassVar[str] = "play"
     FILM: ClassVar[str] = "The arms side by side at play, each a game of its own."
     FILMS: ClassVar[dict[str, str]] = {

@@ -74,6 +74,7 @@ class Config(BaseModel):
             run's identity.
         COUNTED: what the x-axis of the curves counts, ``steps`` times ``batch`` of them in a run.
         PUBLISHED: what others reported over all tasks, for the report's table over tasks.
+        SAMPLES: what a report says below the arms' pictures.
         FILM_NAME: of the film that ends a run: ``samples/<name>.gif``.
         FILM: what a report says below the arms' films.
         FILMS: the same for what else `sandbox.training.Study.films` makes, by name.
@@ -86,6 +87,7 @@ class Config(BaseModel):
     PLACES: ClassVar[tuple[str, ...]] = ()
     COUNTED: ClassVar[str] = "images seen"
     PUBLISHED: ClassVar[str] = ""
+    SAMPLES: ClassVar[str] = "What each arm makes of fixed inputs of its seed, which never change during a run."
     FILM_NAME: ClassVar[str] = "interpolation"
     FILM: ClassVar[str] = "The arms side by side, each on the same path if it has the same latents."
     FILMS: ClassVar[dict[str, str]] = {}

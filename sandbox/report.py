@@ -243,7 +243,7 @@ def _captions(c: Comparison) -> dict[str, str]:
         "scores": f"{c.primary.name}, {direction(c.primary)}: every seed. Short bars: means.{pairs}",
         "curves": f"Line: mean over seeds; band: its {tables.INTERVAL} (t), point by point. n: runs at the first and "
         "the last point; an interrupted run counts as far as it got.",
-        "samples": "What each arm makes of fixed inputs of its seed, which never change during a run.",
+        "samples": next((row.run.config.SAMPLES for row in c.rows if row.run), ""),
     }
 
 
