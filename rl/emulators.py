@@ -180,9 +180,15 @@ class Emulators:
         weakref.finalize(self, self.vectors.clear)
 
     def reset(self, seeds: Int[np.ndarray, " n"]) -> Frames:
-        """Starts every game anew. A seed of -1 leaves the random stream where it is."""
-        parts = [vector.reset(seed=seeds[low : low + vector.num_envs].astype(np.int32))
-                 for vector, low in zip(self.vectors, self.bounds, strict=False)]  # fmt: skip
+        """Starts every game anew. A seed of -1 leaves the random stream where it is.
+
+        Raises:
+            RunError: see `Watch.call`.
+        """
+        # Through the watch as well: it comes after a step that Ctrl-C did not wait for.
+        parts = self.watch.call(
+            lambda: [vector.reset(seed=seeds[low : low + vector.num_envs].astype(np.int32))
+                     for vector, low in zip(self.vectors, self.bounds, strict=False)], "a reset")  # fmt: skip
         nothing = np.zeros(len(seeds), bool)
         return _frames([(obs, nothing[: len(obs)].astype(np.int32), nothing[: len(obs)], nothing[: len(obs)], info)
                         for obs, info in parts])  # fmt: skip
