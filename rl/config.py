@@ -71,10 +71,7 @@ class RlConfig(Config):
     frameskip: int = Field(4, ge=1, le=64, description="emulator frames in an agent step")
     sticky: float = Field(0.0, ge=0, le=1, description="probability that a frame repeats the action before (v5: 0.25)")
     noop_max: int = Field(
-        30,
-        ge=0,
-        le=1000,
-        description="games start after fewer no-op frames than this, not counted in max_frames",
+        30, ge=0, le=1000, description="games start after fewer no-op frames than this, not counted in max_frames"
     )
     life_loss: bool = Field(True, description="a lost life ends the learner's episode (not in the evaluation)")
     clip_rewards: bool = Field(True, description="the learner sees the sign of the reward (not in the evaluation)")

@@ -82,7 +82,7 @@ class AtariVecEnv(VecEnv):
         if not self._seeded and self._seeds[0] is None:
             self.seed(None)  # the mirror must play the same games
         seeds = np.array([-1 if seed is None else seed % _SEEDS for seed in self._seeds])
-        self._seeded = True
+        self._seeded, self._now = True, None
         now = self._emulators.reset(seeds)
         if self._mirror:
             self._pictures = self._mirror.reset(seeds)
