@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from sandbox.doors import guarded, parse
-from sandbox.flags import Parser, positive, whole_number
-from sandbox.training import make_fabric, resolve_device, resolve_precision
-from vision.study import VisionStudy
+from sandbox.cli.train import guarded, parse
+from sandbox.cli.flags import Parser, positive, whole_number
+from sandbox.train.loop import make_fabric, resolve_device, resolve_precision
+from vision.coordinates.study import VisionStudy
 
 SPLITS = ("uniform", "quadrant")
 PAIRS = (("conv", "coord"), ("matched", "matched_coord"))

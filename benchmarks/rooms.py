@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sandbox.data.rooms import SIZES, Rooms
-from sandbox.flags import Parser, whole_number
-from sandbox.guard import guarded
+from sandbox.data.rooms.rooms import SIZES, Rooms
+from sandbox.cli.flags import Parser, whole_number
+from sandbox.base.guard import guarded
 
 ROOMS = 256
 

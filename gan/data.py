@@ -17,13 +17,13 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from scipy.stats import wasserstein_distance
 
-from gan.config import GanConfig
-from sandbox import metrics
+from gan.spec import GanConfig
+from sandbox.scores import objects as metrics
 from sandbox.data.lsun import open_images
-from sandbox.data.rooms import Rooms
+from sandbox.data.rooms.rooms import Rooms
 from sandbox.data.shapes import Separation, SortOfClevr
-from sandbox.errors import UserError
-from sandbox.warp import warp_coherence
+from sandbox.base.errors import UserError
+from sandbox.scores.warp import warp_coherence
 
 Images = UInt8[np.ndarray, "n 3 h w"]
 Generate = Callable[[int, int], Images]  # (number of samples, batch 0, 1, ...) -> images

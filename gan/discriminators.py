@@ -5,8 +5,8 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gan.config import Head
-from sandbox.blocks import Convolutions, DownBlock
+from gan.spec import Head
+from sandbox.nn.blocks import Convolutions, DownBlock
 
 
 class MatchedDiscriminator(nn.Module):

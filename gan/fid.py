@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from torch import nn
 from tqdm import tqdm
 
-from sandbox.errors import UserError, one_line
+from sandbox.base.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from torchmetrics.image.fid import NoTrainInceptionV3

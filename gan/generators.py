@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gan.config import Stem
-from sandbox.blocks import Convolutions, UpBlock
+from gan.spec import Stem
+from sandbox.nn.blocks import Convolutions, UpBlock
 
 Images = Float[Tensor, "b 3 s s"]
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gan.config import Loss
+from gan.spec import Loss
 
 Scores = Float[Tensor, " b"]
 Scalar = Float[Tensor, ""]

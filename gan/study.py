@@ -18,19 +18,19 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gan.config import GanConfig
+from gan.spec import GanConfig
 from gan.data import PREVIEW, Data, make_data
 from gan.discriminators import MatchedDiscriminator, PaperDiscriminator
 from gan.fid import CHUNK, IMAGES, fid_and_kid, inception
 from gan.generators import MatchedGenerator, PaperCoordGenerator, PaperGenerator
 from gan.losses import discriminator_loss, generator_loss, gradient_penalty, penalised
-from sandbox.blocks import Convolutions, keyed_generator, seed_parameters
-from sandbox.budget import multiply_adds
-from sandbox.config import Config, CoordLayers
-from sandbox.processes import average_buffers, average_gradients, share
-from sandbox.schedule import Epochs, cosine_decay
-from sandbox.training import Picture, Study
-from sandbox.video import draw_latents, latent_path, tile
+from sandbox.nn.blocks import Convolutions, keyed_generator, seed_parameters
+from sandbox.launcher.budget import multiply_adds
+from sandbox.experiment.config import Config, CoordLayers
+from sandbox.train.processes import average_buffers, average_gradients, share
+from sandbox.train.schedule import Epochs, cosine_decay
+from sandbox.train.loop import Picture, Study
+from sandbox.film.paths import draw_latents, latent_path, tile
 
 _BANK = 4 * 2**30  # bytes of images that an accelerator may hold; more are read from memory or disk
 _CHUNK = 125  # images generated at a time outside training: bounds the memory, and fills the cores
@@ -216,7 +216,7 @@ class GanStudy(Study):
         return tile(images[None, :64], (8, 8))[0], self.data.preview(images)
 
     def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
-        """Walks through latent space; see `sandbox.video.latent_path`."""
+        """Walks through latent space; see `sandbox.film.paths.latent_path`."""
         config = self.config
         kind = cast(Literal["loop", "pair"], path)
         z = latent_path(config.latent_law, config.latent, frames=frames, count=count, kind=kind, seed=seed)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rl.games import canonical
-from sandbox.errors import UserError
+from sandbox.base.errors import UserError
 
 
 def arguments(given: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from ale_py.vector_env import AtariVectorEnv
 from jaxtyping import Bool, Int, UInt8
 
 from rl.protocol import Protocol
-from sandbox.errors import RunError
+from sandbox.base.errors import RunError
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from sandbox.errors import UserError, nearest
+from sandbox.base.errors import UserError, nearest
 
 # Game: (random player, professional human tester), mean undiscounted return of at least three games from no-op starts,
 # games cut at 108,000 frames; as used by Badia et al. 2020 (arXiv 2003.13350). Random: Mnih et al. 2015 (doi

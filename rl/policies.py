@@ -19,11 +19,11 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from rl.config import Padding, Pooling
+from rl.spec import Padding, Pooling
 from rl.one_pass import KeepingPolicy
-from sandbox.blocks import Convolutions, keyed_generator
-from sandbox.config import CoordLayers
-from sandbox.coordconv import CoordConv2d
+from sandbox.nn.blocks import Convolutions, keyed_generator
+from sandbox.experiment.config import CoordLayers
+from sandbox.nn.coordconv import CoordConv2d
 
 NATURE = ((8, 4), (4, 2), (3, 1))  # kernel size and stride of each layer
 _GROWTH = (1, 2, 2)  # channels, in units of the first layer's

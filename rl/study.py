@@ -23,19 +23,19 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from torch import Tensor, nn
 
-from rl.config import RlConfig
+from rl.spec import RlConfig
 from rl.envs import AtariVecEnv
 from rl.games import human_normalised
 from rl.one_pass import OnePassA2C
 from rl.policies import POLICIES, CoordCNN, seed_policy
 from rl.saliency import FPS, coordinate_layers, reference_game, saliency_film, without_coordinates
-from sandbox import processes
-from sandbox.blocks import keyed_generator
-from sandbox.budget import multiply_adds
-from sandbox.config import Config
-from sandbox.errors import UserError
-from sandbox.training import Picture, Study
-from sandbox.video import Sheet, tile
+from sandbox.train import processes
+from sandbox.nn.blocks import keyed_generator
+from sandbox.launcher.budget import multiply_adds
+from sandbox.experiment.config import Config
+from sandbox.base.errors import UserError
+from sandbox.train.loop import Picture, Study
+from sandbox.film.paths import Sheet, tile
 
 WINDOW = 100  # whole games in a running mean, as stable-baselines3 has it
 _AT_ONCE = 10  # games that an evaluation plays at a time

@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sandbox.coordconv import CoordConv2d, CoordConvTranspose2d, coordify, coordinate_planes
-    from sandbox.loading import load
+    from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d, coordify, coordinate_planes
+    from sandbox.train.loading import load
 
 __all__ = ["CoordConv2d", "CoordConvTranspose2d", "coordify", "coordinate_planes", "load"]
 __version__ = "0.1.0"
@@ -20,4 +20,4 @@ def __getattr__(name: str) -> object:
     # Lazy: a list of commands must not wait for torch, nor the layer for TensorBoard.
     if name not in __all__:
         raise AttributeError(f"module 'sandbox' has no attribute {name!r}")
-    return getattr(import_module("sandbox.loading" if name == "load" else "sandbox.coordconv"), name)
+    return getattr(import_module("sandbox.train.loading" if name == "load" else "sandbox.nn.coordconv"), name)

@@ -2,10 +2,10 @@
 
 import sys
 
-from sandbox.config import STUDIES
-from sandbox.experiments import config_names, find_config
-from sandbox.flags import Parser
-from sandbox.guard import guarded
+from sandbox.experiment.config import STUDIES
+from sandbox.experiment.file import config_names, find_config
+from sandbox.cli.flags import Parser
+from sandbox.base.guard import guarded
 
 _OTHERS = {
     "compare": "every arm x task x seed of a config, then the report: python -m sandbox.compare gan/sort_of_clevr",

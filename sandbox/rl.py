@@ -3,12 +3,12 @@
 import sys
 from importlib import import_module
 
-from sandbox.guard import guarded
+from sandbox.base.guard import guarded
 
 
 def _main() -> None:
     arguments = import_module("rl.door").arguments(sys.argv[1:])
-    import_module("sandbox.doors").main("rl", arguments)
+    import_module("sandbox.cli.train").main("rl", arguments)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from importlib import import_module
 
-from sandbox.guard import guarded
+from sandbox.base.guard import guarded
 
 if __name__ == "__main__":
     # Imported inside, so that a Ctrl-C while torch loads is one line as well.
-    guarded(lambda: import_module("sandbox.doors").main("vae"))
+    guarded(lambda: import_module("sandbox.cli.train").main("vae"))

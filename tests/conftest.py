@@ -76,9 +76,9 @@ def compared(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tu
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> str:
     """Makes the toy study known in this process. Returns its name."""
-    import sandbox.config
-    import sandbox.doors
+    import sandbox.experiment.config
+    import sandbox.cli.train
 
-    monkeypatch.setitem(sandbox.config.STUDIES, "toy", "a toy")
-    monkeypatch.setitem(sandbox.doors.DEFAULT_CONFIG, "toy", str(WORKSHOP / "toy.yaml"))
+    monkeypatch.setitem(sandbox.experiment.config.STUDIES, "toy", "a toy")
+    monkeypatch.setitem(sandbox.cli.train.DEFAULT_CONFIG, "toy", str(WORKSHOP / "toy.yaml"))
     return "toy"

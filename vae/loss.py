@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vae.config import VaeConfig
+from vae.spec import VaeConfig
 from vae.networks import Posterior
 
 Nats = Float[Tensor, " b"]

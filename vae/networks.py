@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sandbox.blocks import Convolutions, DownBlock, UpBlock, seed_parameters
-from vae.config import Head, Stem, VaeConfig
+from sandbox.nn.blocks import Convolutions, DownBlock, UpBlock, seed_parameters
+from vae.spec import Head, Stem, VaeConfig
 
 Images = Float[Tensor, "b 3 64 64"]
 Latents = Float[Tensor, "b latent"]

@@ -1,4 +1,4 @@
-"""What a VAE's latents and reconstructions know of the objects, beside what `sandbox.metrics` sees."""
+"""What a VAE's latents and reconstructions know of the objects, beside what `sandbox.scores.objects` sees."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
 from sandbox.data.shapes import Factors
-from sandbox.metrics import parse
+from sandbox.scores.objects import parse
 
 Codes = Float[np.ndarray, "n latent"]
 # A missing object is worth a guess: pointing at the same object of another image costs 25.0 pixels on average.
@@ -37,7 +37,7 @@ class PositionError:
 def position_error(images: UInt8[np.ndarray, "n 3 h w"], factors: Factors) -> PositionError:
     """Distance in pixels from each object's centroid to where it should be, lower is better. Definition: ours.
 
-    An object that cannot be located (`sandbox.metrics.Objects.located`) counts `GUESS` pixels, what pointing at the
+    An object that cannot be located (`sandbox.scores.objects.Objects.located`) counts `GUESS` pixels, what pointing at the
     object of another image would cost: the score is defined for every network and leaving objects out never pays, on
     average. The data themselves score 0 while no object covers another.
 

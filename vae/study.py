@@ -15,16 +15,16 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from sandbox import metrics
-from sandbox.blocks import keyed_generator
-from sandbox.budget import multiply_adds
-from sandbox.config import Config
+from sandbox.scores import objects as metrics
+from sandbox.nn.blocks import keyed_generator
+from sandbox.launcher.budget import multiply_adds
+from sandbox.experiment.config import Config
 from sandbox.data.shapes import Factors, SortOfClevr
-from sandbox.processes import average_buffers, average_gradients, share
-from sandbox.schedule import Epochs, cosine_decay
-from sandbox.training import Picture, Study
-from sandbox.video import ANCHORS, PathKind, image_path, latent_path, tile
-from vae.config import VaeConfig
+from sandbox.train.processes import average_buffers, average_gradients, share
+from sandbox.train.schedule import Epochs, cosine_decay
+from sandbox.train.loop import Picture, Study
+from sandbox.film.paths import ANCHORS, PathKind, image_path, latent_path, tile
+from vae.spec import VaeConfig
 from vae.loss import beta_at, kl_divergence, make_likelihood
 from vae.networks import Posterior, make_networks
 from vae.scores import active_units, position_error, readouts
@@ -161,7 +161,7 @@ class VaeStudy(Study):
     def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
         """Walks through the prior and, the latter half of them (rounded down), between held-out images.
 
-        See `sandbox.video.latent_path` and `sandbox.video.image_path`; the same latents and images in every arm.
+        See `sandbox.film.paths.latent_path` and `sandbox.film.paths.image_path`; the same latents and images in every arm.
         """
         kind, between = cast(PathKind, path), count // 2
         config = self.config
@@ -183,7 +183,7 @@ class VaeStudy(Study):
     def between(
         self, ends: tuple[int | Image.Image, int | Image.Image], *, frames: int
     ) -> UInt8[np.ndarray, "t 3 3 64 64"]:
-        """The straight line between the posterior means of two images; see `sandbox.training.Study.between`."""
+        """The straight line between the posterior means of two images; see `sandbox.train.loop.Study.between`."""
         pictures = np.stack([self._picture(end) for end in ends])
         walk = self._film(image_path(self.encode(pictures).mean.cpu()[None], frames=frames, kind="pair"))
         still = np.broadcast_to(pictures, (frames, *pictures.shape))  # (t, 2, 3, 64, 64)

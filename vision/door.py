@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from sandbox.run import read_run
+from sandbox.experiment.run import read_run
 
 LONGEST = 48  # characters of a target in a folder's name
 
@@ -28,7 +28,7 @@ def arguments(given: Sequence[str]) -> list[str]:
     arms = {word.split("=")[0] for word in given} & {"--arm", "--coord", "--no-coord"}
     if arms or flags["--config"]:
         return list(given)
-    from sandbox.experiments import load_experiment
+    from sandbox.experiment.file import load_experiment
 
     if load_experiment("vision/position").arms.get(target, {}).get("target") == target:
         return [*given, f"--arm={target}"]

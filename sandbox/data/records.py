@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from sandbox.errors import UserError, nearest
+from sandbox.base.errors import UserError, nearest
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 STAND_IN = "drawn_bedroom"  # the category that `sandbox.data.stand_in` writes

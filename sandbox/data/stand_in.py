@@ -20,9 +20,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from sandbox.data.records import STAND_IN as CATEGORY
-from sandbox.data.rooms import Rooms
-from sandbox.errors import UserError
-from sandbox.flags import Parser, whole_number
+from sandbox.data.rooms.rooms import Rooms
+from sandbox.base.errors import UserError
+from sandbox.cli.flags import Parser, whole_number
 
 _QUALITY = 75
 _AT_ONCE = 100  # records in a transaction
@@ -79,6 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from sandbox.guard import guarded
+    from sandbox.base.guard import guarded
 
     guarded(main)

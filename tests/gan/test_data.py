@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 
 import gan.data
-from gan.config import GanConfig, scores
+from gan.spec import GanConfig, scores
 from gan.data import Scenes, distances, make_data, statistics
 from gan.features import RoomFeatures, _network, kernel_distance, room_features, room_kid, train
 from gan.study import GanStudy, make_networks
-from sandbox.data.rooms import Rooms
-from sandbox.errors import UserError
-from sandbox.experiments import find_config, load_experiment
-from sandbox.training import make_fabric
+from sandbox.data.rooms.rooms import Rooms
+from sandbox.base.errors import UserError
+from sandbox.experiment.file import find_config, load_experiment
+from sandbox.train.loop import make_fabric
 
 
 def config(**fields: Any) -> GanConfig:

@@ -6,9 +6,9 @@ import torch
 from gan.discriminators import MatchedDiscriminator, PaperDiscriminator
 from gan.generators import MatchedGenerator, PaperCoordGenerator, PaperGenerator
 from gan.study import GanConfig, make_networks
-from sandbox.blocks import Convolutions
-from sandbox.budget import multiply_adds
-from sandbox.coordconv import CoordConv2d, CoordConvTranspose2d
+from sandbox.nn.blocks import Convolutions
+from sandbox.launcher.budget import multiply_adds
+from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d
 
 PLAIN, FIRST = Convolutions(), Convolutions(True, "first")
 

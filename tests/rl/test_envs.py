@@ -19,7 +19,7 @@ from rl.emulators import Frames, Watch
 from rl.envs import AtariVecEnv
 from rl.games import REFERENCES, canonical, games, human_normalised
 from rl.protocol import Protocol
-from sandbox.errors import RunError, UserError
+from sandbox.base.errors import RunError, UserError
 
 gymnasium.register_envs(ale_py)
 FIVE = ("Breakout", "MsPacman", "Pong", "Qbert", "SpaceInvaders")
@@ -289,7 +289,7 @@ def test_emulators_that_hang_end_the_run() -> None:
     code = """
 import numpy as np
 from rl.envs import AtariVecEnv
-from sandbox.guard import guarded
+from sandbox.base.guard import guarded
 env = AtariVecEnv("Breakout", 2, patience=2)
 env.reset()
 def hang():

@@ -14,7 +14,7 @@ from stable_baselines3.common.torch_layers import NatureCNN
 
 from rl.envs import AtariVecEnv
 from rl.policies import POLICIES, ActorCoordPolicy, CoordCNN, seed_policy
-from sandbox.coordconv import CoordConv2d
+from sandbox.nn.coordconv import CoordConv2d
 
 sys.path.insert(0, str(Path(__file__).parent))
 from pixels import Halves, everywhere, pictures, right

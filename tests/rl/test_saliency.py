@@ -16,7 +16,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
-from rl.config import RlConfig
+from rl.spec import RlConfig
 from rl.envs import AtariVecEnv
 from rl.policies import POLICIES, CoordCNN, seed_policy
 from rl.saliency import (
@@ -32,9 +32,9 @@ from rl.saliency import (
     without_coordinates,
 )
 from rl.study import RlStudy
-from sandbox.coordconv import CoordConv2d
-from sandbox.training import make_fabric
-from sandbox.video import GIF_LIMIT, encode_gif
+from sandbox.nn.coordconv import CoordConv2d
+from sandbox.train.loop import make_fabric
+from sandbox.film.paths import GIF_LIMIT, encode_gif
 
 sys.path.insert(0, str(Path(__file__).parent))
 from pixels import Halves, everywhere, pictures, right

@@ -16,20 +16,20 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 
-from rl.config import CONFIG, SCORES, RlConfig
+from rl.spec import CONFIG, SCORES, RlConfig
 from rl.door import arguments
 from rl.games import REFERENCES, games
 from rl.policies import CoordCNN
 from rl.study import Record, RlStudy
-from sandbox.budget import multiply_adds
-from sandbox.checkpoints import newest_checkpoint, save_checkpoint
-from sandbox.config import COMMAND_LINE, study_scores, validated
-from sandbox.doors import parse
-from sandbox.errors import UserError
-from sandbox.experiments import load_experiment
-from sandbox.plan import parse as parse_plan
-from sandbox.training import make_fabric
-from sandbox.video import main as video
+from sandbox.launcher.budget import multiply_adds
+from sandbox.train.checkpoints import newest_checkpoint, save_checkpoint
+from sandbox.experiment.config import COMMAND_LINE, study_scores, validated
+from sandbox.cli.train import parse
+from sandbox.base.errors import UserError
+from sandbox.experiment.file import load_experiment
+from sandbox.launcher.plan import parse as parse_plan
+from sandbox.train.loop import make_fabric
+from sandbox.film.paths import main as video
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = {"steps": 6, "batch": 4, "envs": 2, "width": 4, "log_every": 2, "games": 2, "max_frames": 160, "threads": 1}
@@ -189,7 +189,7 @@ def test_the_record_holds_the_newest_hundred() -> None:
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     fabric = make_fabric("cpu", "32")
-    monkeypatch.setattr("sandbox.processes.count", lambda: 2)
+    monkeypatch.setattr("sandbox.train.processes.count", lambda: 2)
     with pytest.raises(UserError, match="one process"):
         RlStudy(RlConfig(**TINY), fabric)
 
@@ -338,7 +338,7 @@ def test_nothing_in_a_checkpoint_is_unpickled(finished: tuple[Path, str]) -> Non
 
 
 def test_a_finished_run_plays_in_a_notebook(finished: tuple[Path, str]) -> None:
-    from sandbox.loading import load
+    from sandbox.train.loading import load
 
     loaded = load(finished[0], "cpu")
     assert loaded.networks.keys() == {"policy", "record"}

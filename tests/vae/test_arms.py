@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sandbox.coordconv import CoordConv2d
-from sandbox.experiments import load_experiment
-from sandbox.training import make_fabric
-from vae.config import VaeConfig
+from sandbox.nn.coordconv import CoordConv2d
+from sandbox.experiment.file import load_experiment
+from sandbox.train.loop import make_fabric
+from vae.spec import VaeConfig
 from vae.networks import Encoder, make_networks
 from vae.study import VaeStudy
 

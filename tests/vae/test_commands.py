@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 from shop import SmokeRun, Workshop
 
-from sandbox.config import study_scores
+from sandbox.experiment.config import study_scores
 from sandbox.data.shapes import SortOfClevr
-from sandbox.errors import UserError
-from sandbox.loading import load
-from sandbox.video import main
-from vae.config import VaeConfig
+from sandbox.base.errors import UserError
+from sandbox.train.loading import load
+from sandbox.film.paths import main
+from vae.spec import VaeConfig
 from vae.study import VaeStudy
 
 FLAGS = ("--smoke", "--device", "cpu", "--precision", "32")

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sandbox.blocks import Convolutions
-from sandbox.coordconv import CoordConv2d
-from vae.config import VaeConfig
+from sandbox.nn.blocks import Convolutions
+from sandbox.nn.coordconv import CoordConv2d
+from vae.spec import VaeConfig
 from vae.networks import BroadcastDecoder, Encoder, MatchedDecoder, make_networks
 
 PLAIN, COORD, WRAPPED = Convolutions(), Convolutions(True), Convolutions(padding_mode="circular")

@@ -9,15 +9,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sandbox.checkpoints import newest_checkpoint, save_checkpoint
-from sandbox.config import COMMAND_LINE, study_scores, validated
+from sandbox.train.checkpoints import newest_checkpoint, save_checkpoint
+from sandbox.experiment.config import COMMAND_LINE, study_scores, validated
 from sandbox.data.shapes import SortOfClevr
-from sandbox.doors import parse
-from sandbox.errors import UserError
-from sandbox.experiments import load_experiment
-from sandbox.training import make_fabric
+from sandbox.cli.train import parse
+from sandbox.base.errors import UserError
+from sandbox.experiment.file import load_experiment
+from sandbox.train.loop import make_fabric
 from vae import study as module
-from vae.config import VaeConfig
+from vae.spec import VaeConfig
 from vae.networks import Posterior
 from vae.study import VaeStudy
 

@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from sandbox.blocks import Convolutions
-from vision.classifiers import PooledConv, PooledLinear, ResNet18, SmallVgg, channels_of, make_classifier
-from vision.location.config import Head, LocationConfig
-from vision.padded import make_convolutions
+from sandbox.nn.blocks import Convolutions
+from vision.classify.networks import PooledConv, PooledLinear, ResNet18, SmallVgg, channels_of, make_classifier
+from vision.location.spec import Head, LocationConfig
+from sandbox.nn.padded import make_convolutions
 
 
 def make_network(config: LocationConfig) -> SmallVgg | ResNet18:

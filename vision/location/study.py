@@ -12,10 +12,10 @@ from jaxtyping import Float, Int64
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from sandbox.config import Config
-from vision.classifiers import PooledLinear, ResNet18, SmallVgg
-from vision.classifying import ClassifierStudy, Examples
-from vision.location.config import LocationConfig
+from sandbox.experiment.config import Config
+from vision.classify.networks import PooledLinear, ResNet18, SmallVgg
+from vision.classify.study import ClassifierStudy, Examples
+from vision.location.spec import LocationConfig
 from vision.location.networks import make_network
 from vision.location.tiles import Canvases, make_canvases
 

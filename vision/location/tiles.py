@@ -6,10 +6,10 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from sandbox.data.shapes import SortOfClevr
-from vision.cifar import read_cifar
-from vision.classifying import Examples
-from vision.location.config import TILE, LocationConfig
-from vision.position.images import TEST_FROM, resized
+from sandbox.data.cifar import read_cifar
+from vision.classify.study import Examples
+from vision.location.spec import TILE, LocationConfig
+from vision.probe.images import TEST_FROM, resized
 
 
 class Canvases(Examples):

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
 
-from vision.classifying import CHUNK
-from vision.neurons.config import RANKINGS, REGIONS
+from vision.classify.study import CHUNK
+from vision.neurons.spec import RANKINGS, REGIONS
 
 Head = Callable[[Tensor], Tensor]  # maps -> logits (b, classes, h, w)
 _BOUNDS = {"all": (0, 4), "left": (0, 2), "centre": (1, 3), "right": (2, 4)}  # quarters of the width
@@ -31,7 +31,7 @@ def confusion(
 
 
 def mious(counts: Int64[Tensor, "w classes classes"]) -> Float64[np.ndarray, " regions"]:
-    """mIoU of each of `vision.neurons.config.REGIONS`, from a `confusion`; NaN where there is no pixel."""
+    """mIoU of each of `vision.neurons.spec.REGIONS`, from a `confusion`; NaN where there is no pixel."""
     width = len(counts)
     parts = [counts[width * low // 4 : width * high // 4].sum(0).double() for low, high in _BOUNDS.values()]
     return np.array([_miou(part) for part in parts])

@@ -5,12 +5,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sandbox.blocks import Convolutions
-from sandbox.coordconv import coordify
-from vision.classifier_config import Padding
-from vision.classifiers import STRIDE, SmallVgg
-from vision.neurons.config import NeuronsConfig
-from vision.padded import PaddedConv, make_convolutions
+from sandbox.nn.blocks import Convolutions
+from sandbox.nn.coordconv import coordify
+from vision.classify.config import Padding
+from vision.classify.networks import STRIDE, SmallVgg
+from vision.neurons.spec import NeuronsConfig
+from sandbox.nn.padded import PaddedConv, make_convolutions
 
 
 def enlarged(logits: Float[Tensor, "b k h w"], circular: bool = False) -> Float[Tensor, "b k h2 w2"]:

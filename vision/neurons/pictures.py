@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from sandbox import plots
-from vision.neurons.config import REGIONS
+from sandbox.report.report import plots
+from vision.neurons.spec import REGIONS
 from vision.neurons.knockout import Knockouts
-from vision.position.pictures import CELL, GAP, LABELS, shown
+from vision.probe.pictures import CELL, GAP, LABELS, shown
 
 SHOWN = 5  # images below the curves of a film
 _SIZE = 6.4, 4.6  # inches

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from vision.classifying import CHUNK, Examples
+from vision.classify.study import CHUNK, Examples
 
 Maps = Callable[[Tensor], Tensor]  # images in [-1, 1] -> (b, c, h, w)
 
@@ -36,7 +36,7 @@ class Channels:
     active: Float[Tensor, " c"]
 
     def orders(self) -> dict[str, Int64[Tensor, " c"]]:
-        """The channels in the order in which they are zeroed, for each of `vision.neurons.config.RANKINGS`."""
+        """The channels in the order in which they are zeroed, for each of `vision.neurons.spec.RANKINGS`."""
         keys = {"overall": self.mirrored, "left": self.signed, "right": -self.signed, "active": self.active}
         return {name: values.argsort(descending=True, stable=True) for name, values in keys.items()}
 

@@ -5,12 +5,12 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from sandbox.data.rooms import CLASSES as ROOM_CLASSES
-from sandbox.data.rooms import Rooms
+from sandbox.data.rooms.rooms import CLASSES as ROOM_CLASSES
+from sandbox.data.rooms.rooms import Rooms
 from sandbox.data.shapes import SortOfClevr
-from vision.classifying import Examples
-from vision.neurons.config import NeuronsConfig
-from vision.position.images import TEST_FROM
+from vision.classify.study import Examples
+from vision.neurons.spec import NeuronsConfig
+from vision.probe.images import TEST_FROM
 
 CLASSES = {"shapes": SortOfClevr.mask_classes(), "rooms": ROOM_CLASSES}
 _BACKDROP = {"shapes": (0,), "rooms": tuple(map(ROOM_CLASSES.index, ("wall", "floor", "ceiling")))}

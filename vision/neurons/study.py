@@ -15,19 +15,19 @@ from jaxtyping import Float, Int64, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from sandbox.blocks import keyed_generator
-from sandbox.config import Config
-from sandbox.training import Picture
-from sandbox.video import Sheet
-from vision.answers import beside
-from vision.classifying import CHUNK, ClassifierStudy
-from vision.neurons.config import RANKINGS, REGIONS, NeuronsConfig
+from sandbox.nn.blocks import keyed_generator
+from sandbox.experiment.config import Config
+from sandbox.train.loop import Picture
+from sandbox.film.paths import Sheet
+from vision.classify.pictures import beside
+from vision.classify.study import CHUNK, ClassifierStudy
+from vision.neurons.spec import RANKINGS, REGIONS, NeuronsConfig
 from vision.neurons.knockout import Knockouts, answers, confusion, cut_off, fall_scores, knock_out, mious, steps
 from vision.neurons.networks import DeepLab, SmallNet, make_network
 from vision.neurons.pictures import SHOWN, curves, frame
 from vision.neurons.ranking import Channels, measure
 from vision.neurons.scenes import CLASSES, Scenes, make_scenes, painted
-from vision.position.pictures import CELL, GAP, shown
+from vision.probe.pictures import CELL, GAP, shown
 
 _PREVIEWED = 128  # test images of a learning curve's mIoU
 _FPS = 2  # of the film of knock-outs

@@ -13,18 +13,18 @@ from jaxtyping import Float, Int64, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from sandbox.config import Config
+from sandbox.experiment.config import Config
 from sandbox.data.shapes import SortOfClevr
-from sandbox.training import Picture
-from vision.classifiers import PooledLinear, SmallVgg
-from vision.classifying import ClassifierStudy, Examples
-from vision.padded import make_convolutions
-from vision.padding.config import CLASSES, PaddingConfig
+from sandbox.train.loop import Picture
+from vision.classify.networks import PooledLinear, SmallVgg
+from vision.classify.study import ClassifierStudy, Examples
+from sandbox.nn.padded import make_convolutions
+from vision.padding.spec import CLASSES, PaddingConfig
 from vision.position.encoders import Encoder
-from vision.position.images import TEST_FROM, rolled
-from vision.position.levels import Levels
-from vision.position.pictures import beside_each_other
-from vision.position.probing import Probing
+from vision.probe.images import TEST_FROM, rolled
+from vision.probe.levels import Levels
+from vision.probe.pictures import beside_each_other
+from vision.probe.probing import Probing
 
 _SEEN_BY_PROBE = 10**6  # indices kept between the classifier's test images and the probe's
 

@@ -20,11 +20,11 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sandbox.errors import UserError, nearest, one_line
-from sandbox.loading import Loaded, load
-from sandbox.video import draw_latents
-from vision.position.config import PositionConfig
-from vision.position.levels import Levels, find_levels, refuse_unrunnable, strip_padding
+from sandbox.base.errors import UserError, nearest, one_line
+from sandbox.train.loading import Loaded, load
+from sandbox.film.paths import draw_latents
+from vision.probe.config import PositionConfig
+from vision.probe.levels import Levels, find_levels, refuse_unrunnable, strip_padding
 
 Images = Float[Tensor, "b 3 h w"]
 _MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]  # of ImageNet: what torchvision's weights are used to

@@ -12,13 +12,13 @@ from jaxtyping import UInt8
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from sandbox import processes
-from sandbox.config import Config
-from sandbox.errors import UserError
-from sandbox.training import Picture, Study
-from vision.position.config import PositionConfig
+from sandbox.train import processes
+from sandbox.experiment.config import Config
+from sandbox.base.errors import UserError
+from sandbox.train.loop import Picture, Study
+from vision.probe.config import PositionConfig
 from vision.position.encoders import make_encoder
-from vision.position.probing import Probing
+from vision.probe.probing import Probing
 
 
 class Fingerprint(nn.Module):

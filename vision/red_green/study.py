@@ -12,13 +12,13 @@ from jaxtyping import Float
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from sandbox.blocks import Convolutions, keyed_generator
-from sandbox.config import Config
-from sandbox.training import Picture
-from vision.classifier_config import AnyPadding
-from vision.classifying import ClassifierStudy, Examples
-from vision.padded import PaddedConv, make_convolutions
-from vision.red_green.config import SIZE, RedGreenConfig
+from sandbox.nn.blocks import Convolutions, keyed_generator
+from sandbox.experiment.config import Config
+from sandbox.train.loop import Picture
+from vision.classify.config import AnyPadding
+from vision.classify.study import ClassifierStudy, Examples
+from sandbox.nn.padded import PaddedConv, make_convolutions
+from vision.red_green.spec import SIZE, RedGreenConfig
 
 SQUARE = 4  # pixels of a square's edge
 HALF = SIZE // 2

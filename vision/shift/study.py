@@ -14,17 +14,17 @@ from jaxtyping import Float, Int64
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from sandbox.blocks import keyed_generator
-from sandbox.config import Config
+from sandbox.nn.blocks import keyed_generator
+from sandbox.experiment.config import Config
 from sandbox.data.shapes import SortOfClevr
-from sandbox.processes import rank
-from sandbox.training import Picture
-from vision.cifar import read_cifar
-from vision.classifiers import PooledLinear, ResNet18, SmallVgg, channels_of, make_classifier
-from vision.classifying import CHUNK, ClassifierStudy, Examples
-from vision.padded import make_convolutions
-from vision.position.images import TEST_FROM
-from vision.shift.config import ShiftConfig
+from sandbox.train.processes import rank
+from sandbox.train.loop import Picture
+from sandbox.data.cifar import read_cifar
+from vision.classify.networks import PooledLinear, ResNet18, SmallVgg, channels_of, make_classifier
+from vision.classify.study import CHUNK, ClassifierStudy, Examples
+from sandbox.nn.padded import make_convolutions
+from vision.probe.images import TEST_FROM
+from vision.shift.spec import ShiftConfig
 
 PAIRS = 4  # of shifts of each test image
 _PREVIEWED = 64  # test images of a learning curve's consistency

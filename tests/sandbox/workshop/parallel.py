@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from sandbox.coordconv import CoordConv2d, CoordConvTranspose2d
+from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d
 
 
 def layers() -> nn.Sequential:

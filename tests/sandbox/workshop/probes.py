@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from sandbox.config import COMMAND_LINE, validated
-from vision.position.config import PositionConfig
+from sandbox.experiment.config import COMMAND_LINE, validated
+from vision.probe.config import PositionConfig
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {"images": 16, "test_images": 3, "batch": 8, "size": 32, "steps": 150, "lr": 0.03}

@@ -113,7 +113,7 @@ class Workshop:
 
     def toy(self, *flags: object, before: str = "", cwd: Path | None = None) -> Command:
         """The door of the toy study with ``flags``, after the code ``before``."""
-        return self.start(f"{before}\nfrom sandbox.doors import guarded, main\n"
+        return self.start(f"{before}\nfrom sandbox.cli.train import guarded, main\n"
                           f"guarded(lambda: main('toy', {list(map(str, flags))!r}))", cwd)  # fmt: skip
 
     def module(self, name: str, *flags: object, before: str = "", cwd: Path | None = None) -> Command:

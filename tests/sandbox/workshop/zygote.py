@@ -14,8 +14,8 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
-import sandbox.config
-import sandbox.doors
+import sandbox.experiment.config
+import sandbox.cli.train
 
 HERE = Path(__file__).resolve().parent
 
@@ -23,8 +23,8 @@ HERE = Path(__file__).resolve().parent
 def register_toy() -> None:
     """Makes the toy a study like any other."""
     sys.path.insert(0, str(HERE))
-    sandbox.config.STUDIES["toy"] = "a toy"
-    sandbox.doors.DEFAULT_CONFIG["toy"] = str(HERE / "toy.yaml")
+    sandbox.experiment.config.STUDIES["toy"] = "a toy"
+    sandbox.cli.train.DEFAULT_CONFIG["toy"] = str(HERE / "toy.yaml")
 
 
 def run(order: dict[str, str]) -> None:
@@ -48,7 +48,7 @@ def run(order: dict[str, str]) -> None:
 
 def serve() -> None:
     """Forks for each order until stdin ends."""
-    for name in ("gan.study", "sandbox.loading", "torch.utils.tensorboard.summary", "toy.study"):
+    for name in ("gan.study", "sandbox.train.loading", "torch.utils.tensorboard.summary", "toy.study"):
         import_module(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is pytest's, which then closes stdin
     running: set[int] = set()

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import UInt8
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from toy.config import ToyConfig
+from toy.spec import ToyConfig
 
-from sandbox.config import Config
-from sandbox.training import Picture, Study
+from sandbox.experiment.config import Config
+from sandbox.train.loop import Picture, Study
 
 
 class ToyStudy(Study):

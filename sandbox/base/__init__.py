@@ -1,0 +1,1 @@
+"""What everything stands on: errors, files, locks, memory, random streams, types. Imports nothing else of the sandbox."""

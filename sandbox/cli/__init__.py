@@ -1,0 +1,1 @@
+"""Command lines to objects, and what is said to a mistake."""

@@ -1,0 +1,165 @@
+"""`python -m sandbox.compare CONFIG`: every arm x task x seed of one config, then the report.
+
+    python -m sandbox.compare gan/sort_of_clevr                     # what is not complete yet, then the report
+    python -m sandbox.compare gan/sort_of_clevr --seeds 3 --arms conv coord wide
+    python -m sandbox.compare gan/sort_of_clevr --report-only       # trains nothing
+    python -m sandbox.compare vision/classification --sweep         # a grid of settings; see sweep.py
+
+The first arm is the reference that the others are compared with. A run is the one that `python -m sandbox.STUDY` makes
+under the same settings: both find and continue each other's.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sandbox.base.errors import RunError, UserError
+from sandbox.base.files import hold
+from sandbox.base.guard import guarded
+from sandbox.launcher.plan import Cell, Plan, parse
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sandbox.report.comparison import Comparison
+    from sandbox.report.stats import Summary
+
+
+def main(arguments: Sequence[str] | None = None) -> Path:
+    """Makes what is missing of a comparison and reports.
+
+    Returns:
+        The report, an HTML file.
+
+    Raises:
+        UserError, RunError, Interrupted, OSError: see `sandbox.base.guard.guarded`, which turns each into a line.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    plan = parse(given)
+    # Only now what takes seconds to import: --help and mistakes are answered at once.
+    from sandbox.report.comparison import gather
+    from sandbox.launcher.runner import make_runs
+    from sandbox.launcher.worker import PATIENCE
+
+    failed: dict[Cell, str] = {}
+    if plan.options.report_only:  # while another process makes the runs, too
+        plan = found_on_disk(plan)
+    else:
+        with hold(plan.folder, ".comparison.lock", f"{plan.folder} is being compared by another process"):
+            plan = within_budget(plan)
+            failed = make_runs(plan)
+    with hold(plan.folder, ".report.lock", f"{plan.folder} is being reported by another process", PATIENCE):
+        comparison = gather(plan, failed, shlex.join(["python", "-m", "sandbox.compare", *given]))
+        report = _report_sweep(comparison, plan) if plan.options.sweep else _report(comparison)
+    if failed:
+        cell, line = next(iter(failed.items()))
+        raise RunError(f"{len(failed)} of {len(plan.cells())} runs failed, the others are complete; {cell}: {line}")
+    return report
+
+
+def found_on_disk(plan: Plan) -> Plan:
+    """The plan narrowed to what its folder holds, for a report alone.
+
+    Raises:
+        UserError: no run of these arms, tasks and seeds is there.
+    """
+    options, folder = plan.options, plan.folder
+    places = {plan.place(cell).parent for cell in plan.cells()}
+    there = sorted({int(path.name.removeprefix("seed-")) for place in places for path in place.glob("seed-*")
+                    if path.name.removeprefix("seed-").isdecimal() and (path / "config.yaml").is_file()})  # fmt: skip
+    seeds = plan.seeds if options.seeds is not None else tuple(there)
+    plan = replace(plan, seeds=seeds)
+    if not any((plan.place(cell) / "config.yaml").is_file() for cell in plan.cells()):
+        raise UserError(f"{folder} holds no run of {', '.join(plan.arms)}: without --report-only they are made")
+    return plan
+
+
+def within_budget(plan: Plan) -> Plan:
+    """The plan with each arm's steps such that it spends the multiply-adds of the reference, if that is the budget."""
+    if plan.options.budget == "steps":
+        return plan
+    from sandbox.launcher.budget import equal_steps
+
+    steps: dict[tuple[str | None, str], int] = {}
+    for task in plan.tasks:
+        configs = {arm: plan.config(Cell(task, arm, plan.seeds[0])) for arm in plan.arms}
+        steps |= {(task, arm): count for arm, count in equal_steps(plan.experiment.study, configs).items()}
+    for (task, arm), count in steps.items():
+        print(f"{f'{task}, ' if task else ''}{arm}: {count} steps", flush=True)
+    return replace(plan, steps=steps)
+
+
+def _report(comparison: "Comparison") -> Path:
+    from sandbox.report.board import write_board
+    from sandbox.report.report import write_report
+
+    report = write_report(comparison)
+    write_board(comparison)
+    _table(comparison)
+    print(f"\nreport:      {report}\nTensorBoard: {_tensorboard(comparison)}")
+    return report
+
+
+def _report_sweep(comparison: "Comparison", plan: Plan) -> Path:
+    from rich.console import Console
+    from rich.text import Text
+
+    from sandbox.report.sweep_report import spread_table, write_sweep
+
+    report = write_sweep(comparison, plan.experiment)
+    spread = spread_table(comparison, plan.experiment)
+    for group in spread.groups:
+        table = _rich(
+            f"{comparison.experiment}{f', {group.title}' if group.title else ''}: {spread.caption}", spread.head
+        )
+        for cells in group.rows:
+            table.add_row(*map(Text, cells))
+        Console().print(table)
+    print(f"report:      {report}\nTensorBoard: {_tensorboard(comparison)}")
+    return report
+
+
+def _tensorboard(comparison: "Comparison") -> str:
+    return f"{Path(sys.executable).parent / 'tensorboard'} --logdir {comparison.root}"
+
+
+def _rich(title: str, head: Sequence[str]) -> "Table":
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), box=SIMPLE, title_justify="left")
+    for name in head:
+        table.add_column(Text(name), justify="left" if name == head[0] else "right")
+    return table
+
+
+def _table(comparison: "Comparison") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    for task in comparison.tasks:
+        title = f"{comparison.experiment}{f', {task}' if task else ''}: mean ± sd (seeds)"
+        table = _rich(title, ("score", *comparison.arms))
+        for score in comparison.scores:
+            cells = [comparison.summary(score, arm, task) for arm in comparison.arms]
+            name = f"{score.name}, {score.better} is better{' (primary)' if score.primary else ''}"
+            table.add_row(Text(name), *map(_mean, cells))
+        Console().print(table)
+    for contrast in comparison.contrasts():
+        if contrast.verdict is not None:
+            task = f"{contrast.task}, " if contrast.task else ""
+            print(f"{task}{contrast.arm} against {comparison.reference}: {contrast.verdict.outcome} "
+                  f"({contrast.verdict.reason})")  # fmt: skip
+
+
+def _mean(summary: "Summary") -> str:
+    spread = f" ± {summary.sd:.2g}" if len(summary.values) > 1 else ""
+    return f"{summary.mean:.3g}{spread} ({len(summary.values)})" if summary.values else "-"
+
+
+if __name__ == "__main__":
+    guarded(main)

@@ -1,0 +1,69 @@
+"""Command lines whose mistakes are one line: argparse with nearest names, and types that say their range."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from sandbox.base.errors import UserError, nearest, one_line
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that reports a mistake in one line, with the nearest name, through `UserError`."""
+
+    def __init__(self, prog: str, description: str, **kwargs: Any) -> None:
+        super().__init__(prog, description=description, allow_abbrev=False, formatter_class=_Help, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises `UserError` instead of printing the usage."""
+        raise UserError(one_line(message).removeprefix("argument "))
+
+    def flags(self) -> list[str]:
+        """Every flag there is."""
+        return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+
+    def parse(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parses everything or raises `UserError` naming the first unknown argument and the nearest flag."""
+        options, unknown = self.parse_known_args(arguments)
+        if unknown:
+            flag = unknown[0].split("=")[0]
+            raise UserError(f"unknown argument {flag!r}{nearest(flag, self.flags())} (--help lists all)")
+        return options
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=110)
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """An argparse type: a whole number in ``low..high``."""
+
+    def parse(text: str) -> int:
+        number = int(text) if text.removeprefix("-").isdecimal() and len(text) < 20 else None
+        if number is None or not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return number
+
+    return parse
+
+
+def positive(text: str) -> float:
+    """An argparse type: a number above 0, such as 0.5."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    """An argparse type: one of some names. Unlike ``choices`` it says which is nearest."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(names)}{nearest(text, names)}")
+        return text
+
+    return parse

@@ -1,0 +1,1 @@
+"""Arrays to pictures: latent paths, GIF and MP4, labelled grids."""

@@ -1,0 +1,1 @@
+"""Many runs: the grid, pools, the worker, the screen, equal budgets."""

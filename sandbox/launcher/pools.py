@@ -1,0 +1,192 @@
+"""Where the runs of a comparison are made: one after another on this machine, or many at once on a Ray cluster."""
+
+import os
+import signal
+import socket
+import subprocess
+from abc import ABC, abstractmethod
+from collections import deque
+from importlib import import_module
+from typing import Any
+
+from sandbox.base.errors import UserError, one_line
+from sandbox.launcher.worker import PATIENCE, Order, run_to_end
+
+RETRIES = 3  # of a run whose machine or process went away; each goes on from its checkpoint
+
+
+class Pool(ABC):
+    """Makes runs. A pool that is stopped leaves every run with a checkpoint of all it did."""
+
+    @abstractmethod
+    def submit(self, order: Order) -> None:
+        """Queues a run."""
+
+    @abstractmethod
+    def ended(self) -> list[tuple[Order, int]]:
+        """The runs that ended since the last call and their exit codes, minus the signal where one was killed."""
+
+    @abstractmethod
+    def running(self) -> set[Order]:
+        """The runs that have started and have not ended."""
+
+    @abstractmethod
+    def stop(self) -> bool:
+        """Asks every run to stop and waits until they have; False where one had to be killed."""
+
+
+class Local(Pool):
+    """One run at a time, each in a process of its own, so that its memory is its own too."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Order] = deque()
+        self._now: tuple[Order, subprocess.Popen[bytes]] | None = None
+
+    def submit(self, order: Order) -> None:
+        """Queues a run; see `Pool`."""
+        self._waiting.append(order)
+
+    def ended(self) -> list[tuple[Order, int]]:
+        """The run that ended, if one did; the next one starts."""
+        done = []
+        if self._now is not None:
+            order, process = self._now
+            code = process.poll()
+            if code is not None:
+                process.communicate()  # closes the pipe
+                done, self._now = [(order, code)], None
+        if self._now is None and self._waiting:
+            order = self._waiting.popleft()
+            try:
+                self._now = order, order.begin()
+            except OSError as error:
+                order.cannot_begin(error)
+                done.append((order, 1))
+        return done
+
+    def running(self) -> set[Order]:
+        """The one run."""
+        return set() if self._now is None else {self._now[0]}
+
+    def stop(self) -> bool:
+        """Interrupts it and waits; a second Ctrl-C meanwhile kills it, which loses the steps since its checkpoint."""
+        self._waiting.clear()
+        if self._now is None:
+            return True
+        process = self._now[1]
+        try:
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE)
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            process.kill()
+            process.wait()
+            return False
+        return True
+
+
+def _knock(address: str) -> None:
+    """Ray itself would try for minutes to reach a machine that is not there."""
+    place = address.removeprefix("ray://")
+    if place == "auto":
+        return
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise UserError(f"--ray is {address!r}: allowed are auto, HOST:PORT and ray://HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(f"--ray: no Ray cluster at {address} ({error.strerror or one_line(error)})") from None
+
+
+class _Lost(Exception):
+    """The process of a run was killed: Ray shall try again."""
+
+
+def _ray_task(order: Order) -> int:
+    code = run_to_end(order)
+    if code < 0:
+        raise _Lost(signal.Signals(-code).name)
+    return code
+
+
+class Cluster(Pool):
+    """Many runs at once as Ray tasks; one whose process or machine dies is made again from its checkpoint.
+
+    All machines must see the folder of runs under the same path.
+
+    Args:
+        address: of a running cluster (``auto``, ``ray://host:10001``); None starts one on this machine.
+        jobs: with no address: runs at once on this machine.
+        cpus: cores that each run asks for.
+        gpus: GPUs that each run asks for; a fraction shares one.
+
+    Raises:
+        UserError: Ray is not installed, or there is no cluster at the address.
+    """
+
+    def __init__(self, address: str | None, jobs: int, cpus: float, gpus: float) -> None:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # a cluster that is not there is one line, ours
+        try:
+            ray: Any = import_module("ray")
+        except ImportError:
+            raise UserError("--ray and --jobs need Ray: pip install 'coordconv-sandbox[cluster]'") from None
+        self._ray = ray
+        if address is not None:
+            _knock(address)
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+        try:
+            if address is None:
+                ray.init(address="local", num_cpus=max(1, round(jobs * cpus)), **quiet)
+            else:
+                ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError, AssertionError) as error:
+            raise UserError(f"--ray: no Ray cluster at {address or 'this machine'} ({one_line(error)})") from None
+        self._check(cpus, gpus)
+        # A worker of its own for each run: nothing of one is left in the memory of the next.
+        options = {"num_cpus": cpus, "num_gpus": gpus, "max_calls": 1,
+                   "max_retries": RETRIES, "retry_exceptions": [_Lost]}  # fmt: skip
+        self._task = ray.remote(**options)(_ray_task)
+        self._orders: dict[Any, Order] = {}
+
+    def _check(self, cpus: float, gpus: float) -> None:
+        """What no machine of the cluster has, Ray would wait for in silence."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+            there = ", ".join(f"{node.get('CPU', 0):g} CPU + {node.get('GPU', 0):g} GPU" for node in nodes)
+            self._ray.shutdown()
+            raise UserError(f"a run asks for {cpus:g} CPU + {gpus:g} GPU, but the machines have {there}: "
+                            "--cpus and --gpus say what a run needs")  # fmt: skip
+
+    def submit(self, order: Order) -> None:
+        """Queues a run; see `Pool`."""
+        order.log.unlink(missing_ok=True)
+        self._orders[self._task.remote(order)] = order
+
+    def ended(self) -> list[tuple[Order, int]]:
+        """The runs that ended since the last call; one that was lost `RETRIES` times counts as killed."""
+        if not self._orders:
+            return []
+        ready, _ = self._ray.wait(list(self._orders), num_returns=len(self._orders), timeout=0)
+        orders = [(self._orders.pop(reference), reference) for reference in ready]
+        return [(order, self._code(order, reference)) for order, reference in orders]
+
+    def _code(self, order: Order, reference: Any) -> int:
+        try:
+            return int(self._ray.get(reference))
+        except self._ray.exceptions.RayTaskError as error:
+            if not isinstance(error.cause, _Lost):  # it could not be started there, say
+                order.cannot_begin(error.cause)
+                return 1
+            return -signal.SIGKILL
+        except self._ray.exceptions.RayError:
+            return -signal.SIGKILL
+
+    def running(self) -> set[Order]:
+        """Those whose log has begun: Ray does not say which of its tasks it has started."""
+        return {order for order in self._orders.values() if order.log.exists()}
+
+    def stop(self) -> bool:
+        """Leaves the cluster, which ends our tasks; their runs see it and stop."""
+        self._orders.clear()
+        self._ray.shutdown()
+        return True

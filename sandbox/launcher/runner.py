@@ -1,0 +1,139 @@
+"""Makes the runs of a comparison that are not complete: one after another here, or many at a time on a Ray cluster."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sandbox.base.errors import Interrupted, UserError
+from sandbox.base.files import write_atomically
+from sandbox.base.world import announced
+from sandbox.launcher.plan import Cell, Plan
+from sandbox.launcher.pools import Cluster, Local, Pool
+from sandbox.experiment.run import Run, read_run, refuse_mixed_precision
+from sandbox.launcher.screen import Progress, Screen
+from sandbox.launcher.worker import PATIENCE, Order
+
+POLL = 0.5  # seconds between two looks at the runs
+
+
+def make_runs(plan: Plan) -> dict[Cell, str]:
+    """Makes the runs that are not complete. Returns what those that failed said.
+
+    Raises:
+        UserError: a run's folder holds another configuration or precision; no Ray.
+        Interrupted: Ctrl-C; every run has a checkpoint.
+    """
+    if announced().size > 1:
+        raise UserError("torchrun and srun train one run (python -m sandbox.gan); for many there is --ray")
+    missing = _missing(plan)
+    progress = {cell: _progress(plan, cell, cell in missing) for cell in plan.cells()}
+    if not missing:
+        print(f"{plan.folder}: all {len(progress)} runs are complete", flush=True)
+        return {}
+    plan.file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(plan.file, plan.document())
+    (plan.folder / "comparison" / "budget").write_text(plan.options.budget)
+    screen = Screen(str(plan.folder), progress, plan.arms)
+    orders = [Order(cell, plan.experiment.study, plan.flags(cell), _log(plan, cell), Path.cwd()) for cell in missing]
+    pool = _pool(plan)
+    try:
+        with screen:
+            failed = _work(pool, orders, screen, progress)
+    except KeyboardInterrupt:
+        whole = pool.stop()
+        _wait_until_free(plan, missing)
+        if not whole:
+            raise  # a run was killed: what came after its last checkpoint is lost
+        raise Interrupted(f"stopped with {screen.summary()}") from None
+    return failed
+
+
+def _work(pool: Pool, orders: Sequence[Order], screen: Screen, progress: Mapping[Cell, Progress]) -> dict[Cell, str]:
+    failed: dict[Cell, str] = {}
+    for order in orders:
+        pool.submit(order)
+    left = len(orders)
+    while left:
+        for order, code in pool.ended():
+            left -= 1
+            now = progress[order.cell]
+            now.stage, now.done = ("failed", now.done) if code else ("complete", now.goal)
+            if code:
+                failed[order.cell] = order.complaint(code)
+            screen.tell(f"{order.cell}: {f'failed: {failed[order.cell]}' if code else 'complete'}")
+        for order in pool.running():
+            progress[order.cell].begin()
+        screen.show()
+        if left:
+            time.sleep(POLL)
+    return failed
+
+
+def _missing(plan: Plan) -> list[Cell]:
+    missing, runs = [], []
+    for cell in plan.cells():
+        folder = plan.place(cell)
+        if (folder / "config.yaml").is_file():
+            found = read_run(folder)
+            _run(plan, cell, found.precision).refuse_another(found)
+            runs.append(found)
+            if found.state() == "complete":
+                found.result()  # a damaged one is said before anything is trained
+                continue
+        missing.append(cell)
+    if missing and plan.options.ray in (None, "local"):  # what a cluster's machines resolve to, only they know
+        refuse_mixed_precision([*runs, *(_run(plan, cell, precision) for cell, precision in _resolved(plan, missing))])
+    return missing
+
+
+def _run(plan: Plan, cell: Cell, precision: str) -> Run:
+    study, config = plan.experiment.study, plan.config(cell)
+    return Run(plan.place(cell), study, plan.name, cell.arm, precision, config, cell.task)
+
+
+def _resolved(plan: Plan, cells: Sequence[Cell]) -> list[tuple[Cell, str]]:
+    from sandbox.train.loop import resolve_device, resolve_precision
+
+    device = resolve_device(plan.options.device)
+    return [(cell, resolve_precision(plan.config(cell).precision, device)) for cell in cells]
+
+
+def _progress(plan: Plan, cell: Cell, missing: bool) -> Progress:
+    goal = plan.config(cell).goal
+    return Progress(plan.place(cell), goal, "waiting" if missing else "complete", 0.0 if missing else goal)
+
+
+def _log(plan: Plan, cell: Cell) -> Path:
+    parts = [*([cell.task] if cell.task else []), cell.arm, f"seed-{cell.seed}.log"]
+    return plan.folder.resolve().joinpath("comparison", "logs", *parts)
+
+
+def _pool(plan: Plan) -> Pool:
+    options = plan.options
+    if options.ray is None and options.jobs == 1:
+        return Local()
+    if options.ray not in (None, "local"):  # this machine may be none of the cluster's
+        gpus = options.gpus or float(options.device == "cuda")
+        return Cluster(options.ray, options.jobs, options.cpus or 1.0, gpus)
+    import torch
+
+    from sandbox.train.loop import resolve_device
+
+    share = torch.cuda.device_count() / options.jobs if resolve_device(options.device) == "cuda" else 0.0
+    gpus = options.gpus or (min(1.0, share) if share else 0.0)
+    cpus = options.cpus or float(max(1, (os.cpu_count() or 1) // options.jobs))
+    return Cluster(None, options.jobs, cpus, gpus)
+
+
+def _wait_until_free(plan: Plan, cells: Sequence[Cell]) -> None:
+    # On a cluster the runs hear of the end a moment later than we do.
+    until = time.monotonic() + PATIENCE
+    for cell in cells:
+        folder = plan.place(cell)
+        if folder.is_dir():
+            with suppress(Timeout), FileLock(folder / ".lock", timeout=max(0.0, until - time.monotonic())):
+                pass

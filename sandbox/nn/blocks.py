@@ -1,0 +1,169 @@
+"""The one switch every network is built with: plain or coordinate convolutions, and the blocks made of them.
+
+    convs = Convolutions(coord=True, layers="all")
+    convs.conv(3, 64, 3, first=True)     # CoordConv2d(3, 64, 3, padding=1); with coord=False an nn.Conv2d
+    seed_parameters(network, seed=0)     # both arms of a comparison start from the same content weights
+
+A network takes a `Convolutions` and asks it for every convolution, so that two arms differ in nothing else.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sandbox.experiment.config import CoordLayers, PaddingMode
+from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d, add_map, content_bound
+
+
+@dataclass(frozen=True)
+class Convolutions:
+    """Makes the convolutions of one network, all of one kind.
+
+    Attributes:
+        coord: coordinate convolutions instead of plain ones.
+        layers: which of them: only the one a network calls its ``first``, or ``all``.
+        with_r: the radius plane as a third coordinate.
+        padding_mode: how ``conv`` pads; transposed convolutions always pad zeros.
+    """
+
+    coord: bool = False
+    layers: CoordLayers = "all"
+    with_r: bool = False
+    padding_mode: PaddingMode = "zeros"
+
+    def _knows_position(self, first: bool) -> bool:
+        return self.coord and (first or self.layers == "all")
+
+    def conv(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        first: bool = False,
+        padding: int | None = None,
+    ) -> nn.Conv2d:
+        """A convolution that keeps the image size, or divides it by ``stride`` (odd kernel sizes, own padding)."""
+        padding = kernel_size // 2 if padding is None else padding
+        mode = self.padding_mode if padding else "zeros"
+        if self._knows_position(first):
+            return CoordConv2d(
+                in_channels, out_channels, kernel_size, stride, padding, padding_mode=mode, with_r=self.with_r
+            )
+        return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, padding_mode=mode)
+
+    def conv_transpose(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 2, *, first: bool = False
+    ) -> nn.ConvTranspose2d:
+        """A transposed convolution that multiplies the image size by ``stride`` (odd kernel sizes)."""
+        padding, extra = kernel_size // 2, stride - 1
+        if self._knows_position(first):
+            return CoordConvTranspose2d(
+                in_channels, out_channels, kernel_size, stride, padding, extra, with_r=self.with_r
+            )
+        return nn.ConvTranspose2d(in_channels, out_channels, kernel_size, stride, padding, extra)
+
+
+# A nearest-upsampled image has each pixel twice: of three taps along an axis, two always meet the same one.
+# Rows: taps of the 4-wide transposed kernel; columns: taps of the 3-wide kernel.
+_TAPS = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+_FOLD = torch.kron(_TAPS, _TAPS)  # (16, 9): the same for both axes at once
+_LOW_PADDING = {"circular": "circular", "replicate": "replicate", "reflect": "replicate"}
+_FOLD_FROM = 64  # pixels: on a smaller image preparing the weight costs more than it saves
+
+
+def upsampled_conv(conv: nn.Conv2d, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h2 w2"]:
+    """A 3x3 convolution of the image upsampled by 2 (nearest), without upsampling it.
+
+    ``(b, in, h, w) -> (b, out, 2h, 2w)``, equal to ``conv(interpolate(x, scale_factor=2))`` to rounding, for plain and
+    coordinate convolutions and every padding mode, with 16 multiply-adds instead of 36 for each pixel of ``x``: it is a
+    transposed convolution of stride 2 whose 4x4 kernel holds sums of the 3x3 kernel's taps. The coordinates are those
+    of the upsampled image.
+
+    Raises:
+        ValueError: the convolution is not 3x3 with stride 1, padding 1 and one group.
+    """
+    if (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups) != ((3, 3), (1, 1), (1, 1), (1, 1), 1):
+        raise ValueError(f"a 3x3 convolution with stride 1, padding 1 and one group is needed, not {conv}")
+    if x.shape[-2] * x.shape[-1] < _FOLD_FROM:
+        upsampled: Tensor = conv(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return upsampled
+    weight, bias = (conv.split_weight()[0], None) if isinstance(conv, CoordConv2d) else (conv.weight, conv.bias)
+    with torch.autocast(x.device.type, enabled=False):
+        kernel = weight.transpose(0, 1).flatten(2) @ _FOLD.to(weight).T  # (in, out, 16)
+        kernel = kernel.unflatten(2, (4, 4))
+    padding = 1
+    if conv.padding_mode != "zeros":
+        x, padding = nn.functional.pad(x, (1, 1, 1, 1), mode=_LOW_PADDING[conv.padding_mode]), 3
+    out = nn.functional.conv_transpose2d(x, kernel, bias, stride=2, padding=padding)
+    return add_map(out, conv.position_map(out)) if isinstance(conv, CoordConv2d) else out
+
+
+class UpBlock(nn.Module):
+    """Nearest upsampling by 2, 3x3 convolution, batch norm, leaky ReLU. ``(b, in, h, w) -> (b, out, 2h, 2w)``."""
+
+    def __init__(self, convs: Convolutions, in_channels: int, out_channels: int, *, first: bool = False) -> None:
+        super().__init__()
+        self.conv = convs.conv(in_channels, out_channels, 3, first=first)
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h2 w2"]:
+        """Doubles the image size."""
+        return nn.functional.leaky_relu(self.norm(upsampled_conv(self.conv, x)), 0.2, inplace=True)
+
+
+class DownBlock(nn.Module):
+    """Convolution with stride 2, leaky ReLU. ``(b, in, h, w) -> (b, out, h/2, w/2)``."""
+
+    def __init__(
+        self, convs: Convolutions, in_channels: int, out_channels: int, kernel_size: int = 3, *, first: bool = False
+    ) -> None:
+        super().__init__()
+        self.conv = convs.conv(in_channels, out_channels, kernel_size, stride=2, first=first)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h2 w2"]:
+        """Halves the image size."""
+        return nn.functional.leaky_relu(self.conv(x), 0.2, inplace=True)
+
+
+def keyed_generator(seed: int, *key: str | int) -> torch.Generator:
+    """A CPU random stream that depends on the seed and the key alone, not on what was drawn before it."""
+    digest = hashlib.sha256(repr((seed, *key)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+
+
+def _uniform(shape: torch.Size, bound: float, generator: torch.Generator) -> Tensor:
+    return (2 * torch.rand(shape, generator=generator) - 1) * bound
+
+
+@torch.no_grad()
+def seed_parameters(module: nn.Module, seed: int, *key: str, gain: float = math.sqrt(2.0)) -> None:
+    """Draws every parameter anew from a stream keyed by (seed, its qualified name): seeding alone does not pair arms.
+
+    Convolution and linear weights are uniform with standard deviation ``gain / sqrt(fan-in)`` (He et al. 2015, arXiv
+    1502.01852, for the default gain), the fan-in counted without the coordinates; coordinate weights come from a second
+    stream with the same bound, so that a plain and a coordinate layer of one name share their content weights. Biases
+    start at zero; norm layers keep their ones and zeros.
+
+    Args:
+        module: the whole network, named alike in both arms.
+        seed: the run's seed.
+        key: what tells this network from others of the run.
+        gain: relative to a standard deviation of ``1 / sqrt(fan-in)``.
+    """
+    for name, layer in module.named_modules():
+        if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            continue
+        # torch's bound is 1 / sqrt(fan-in); a uniform law of that standard deviation reaches sqrt(3) further.
+        bound = gain * math.sqrt(3.0) * (1 / math.sqrt(layer.in_features) if isinstance(layer, nn.Linear)
+                                         else content_bound(layer))  # fmt: skip
+        parts = layer.split_weight() if isinstance(layer, CoordConv2d | CoordConvTranspose2d) else (layer.weight,)
+        for part, stream in zip(parts, ("content", "coordinates"), strict=False):
+            part.copy_(_uniform(part.shape, bound, keyed_generator(seed, *key, f"{name}.weight", stream)))
+        if layer.bias is not None:
+            layer.bias.zero_()

@@ -1,0 +1,1 @@
+"""Run folders to pages: results, statistics, tables, plots, TensorBoard."""

@@ -1,0 +1,352 @@
+"""The pictures of a comparison: every seed, the learning curves, the arms' films side by side.
+
+The same runs give the same bytes: no time, no path and no setting of the user's own gets into a file. Arms differ in
+colour (Okabe and Ito's, which colour-blind eyes tell apart), line style and marker, so that a grey print tells them
+apart too, and each line carries its name.
+"""
+
+import io
+import textwrap
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float64, Int64
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageFont, ImageSequence
+from scipy import stats
+
+from sandbox.report.comparison import Comparison, Contrast, Row
+from sandbox.base.errors import one_line, warn
+from sandbox.report.stats import LEVEL
+from sandbox.film.paths import Frames, Sheet, side_by_side
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # films of different sizes
+Dash = str | tuple[int, tuple[int, ...]]
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
+PANEL = (4.6, 2.8)  # inches
+POINTS = 500  # of a curve; a screen shows no more
+AXIS = "images"  # key of the x-axis in metrics.jsonl
+_UNITS = {1e6: "millions of ", 1e3: "thousands of ", 1.0: ""}
+_SETTINGS: Any = {
+    "svg.hashsalt": "comparison",  # ids from the content, not from chance
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#e4e4e4",
+    "axes.axisbelow": True,
+    "savefig.facecolor": "white",
+}
+
+
+class Look(NamedTuple):
+    """How an arm is drawn."""
+
+    colour: str
+    marker: str
+    dash: Dash
+
+
+def looks(arms: Sequence[str]) -> dict[str, Look]:
+    """Arm -> look; from the eighth arm on colours come again, with another line style."""
+    return {arm: Look(COLOURS[i % 7], MARKERS[i % 7], DASHES[(i + i // 7) % 7]) for i, arm in enumerate(arms)}
+
+
+def draw(make: Callable[[], Figure | None]) -> dict[str, bytes] | None:
+    """The figure as ``png`` (160 dots an inch) and ``svg``; None where there is nothing to show."""
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in letters that the font lacks
+        matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
+        matplotlib.rcParams.update(_SETTINGS)
+        figure = make()
+        if figure is None:
+            return None
+        return {kind: _saved(figure, kind) for kind in ("png", "svg")}
+
+
+def _saved(figure: Figure, kind: str) -> bytes:
+    content = io.BytesIO()
+    metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+    figure.savefig(content, format=kind, dpi=160, metadata=metadata)
+    return content.getvalue()
+
+
+# Panels stand where they are put, two in a row: matplotlib's constrained layout is not the same every time.
+
+
+def _canvas(panels: int) -> Figure:
+    return Figure(figsize=(PANEL[0] * min(2, panels), PANEL[1] * -(-panels // 2)))
+
+
+def _panel(figure: Figure, i: int, left: float, width: float) -> Axes:
+    """The axes of panel ``i``, ``left`` inches from its edge."""
+    across, down = figure.get_size_inches()
+    x, y = PANEL[0] * (i % 2) + left, down - PANEL[1] * (i // 2 + 1) + 0.72
+    return figure.add_axes((x / across, y / down, width / across, (PANEL[1] - 0.72 - 0.3) / down))
+
+
+# Every seed
+
+
+def scores_figure(comparison: Comparison, contrasts: Sequence[Contrast]) -> Figure | None:
+    """The primary score: for each contrast every seed, joined in pairs, beside the differences and their interval.
+
+    Args:
+        comparison: of any number of arms and tasks; of a single arm its seeds are drawn alone.
+        contrasts: those of the primary score.
+    """
+    cells: list[tuple[str | None, Contrast | None]] = [(item.task, item) for item in contrasts]
+    cells = [cell for cell in cells or [(task, None) for task in comparison.tasks] if any(_values(comparison, *cell))]
+    if not cells:
+        return None
+    figure = _canvas(len(cells))
+    for i, (task, contrast) in enumerate(cells):
+        _draw_seeds(_panel(figure, i, 0.8, 1.95), comparison, task, contrast)
+        if contrast:
+            _draw_differences(_panel(figure, i, 3.38, 1.0), contrast)
+    return figure
+
+
+def _values(comparison: Comparison, task: str | None, contrast: Contrast | None) -> list[dict[int, float]]:
+    """Seed -> primary score, of the reference and of the contrast's arm."""
+    arms = [comparison.reference, *([contrast.arm] if contrast else [])]
+    values = [comparison.values(comparison.primary.tag, arm, task) for arm in arms]
+    return [{seed: value for seed, value in part.items() if value is not None} for part in values]
+
+
+def _draw_seeds(axes: Axes, comparison: Comparison, task: str | None, contrast: Contrast | None) -> None:
+    arms = [comparison.reference, *([contrast.arm] if contrast else [])]
+    values = _values(comparison, task, contrast)
+    if contrast:
+        for seed in contrast.stats.differences:
+            axes.plot((0, 1), [part[seed] for part in values], color="#999999", linewidth=0.8, zorder=1)
+    for i, (arm, part) in enumerate(zip(arms, values, strict=True)):
+        look, y = looks(comparison.arms)[arm], list(part.values())
+        axes.plot([i] * len(y), y, look.marker, color=look.colour, markeredgecolor="white", markersize=6.5, zorder=2)
+        if y:
+            side = -0.28 if i == 0 else 0.28
+            axes.plot((i + side - 0.12, i + side + 0.12), [np.mean(y)] * 2, color=look.colour, linewidth=2.2)
+    names = [f"{_wrapped(arm)}\n(n = {len(part)})" for arm, part in zip(arms, values, strict=True)]
+    axes.set_xticks(range(len(arms)), names)
+    axes.set_xlim(-0.6, len(arms) - 0.4)
+    axes.set_ylabel(textwrap.fill(comparison.primary.name, 36))
+    if task:
+        axes.set_title(task)
+
+
+def _draw_differences(axes: Axes, contrast: Contrast) -> None:
+    result = contrast.stats
+    y = list(result.differences.values())
+    axes.axhline(0, color="#333333", linewidth=0.8, linestyle=(0, (4, 2)))
+    axes.plot([0] * len(y), y, ".", color="#777777", markersize=6)
+    if y:
+        known = np.isfinite([result.low, result.high]).all()
+        error = [[result.mean - result.low], [result.high - result.mean]] if known else None
+        axes.errorbar([1.0], [result.mean], error, fmt="D", color="black", capsize=4, markersize=5, linewidth=1.6)
+    axes.set_xlim(-0.5, 1.5)
+    axes.set_xticks((0, 1), ["seeds", f"mean\n{float(f'{result.mean:.2g}'):+g}" if y else "mean"])
+    axes.set_title("difference")
+
+
+def _wrapped(name: str) -> str:
+    return "\n".join(textwrap.wrap(name, 14, max_lines=3, placeholder="..."))
+
+
+# Learning curves
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean over the runs that have the point, with its t interval.
+
+    Attributes:
+        x: images seen, or what else the study counts.
+        mean: over ``n`` runs.
+        low, high: interval of the mean at `sandbox.report.stats.LEVEL`; NaN where n is 1.
+        n: runs that have got that far.
+    """
+
+    x: Float64[np.ndarray, " p"]
+    mean: Float64[np.ndarray, " p"]
+    low: Float64[np.ndarray, " p"]
+    high: Float64[np.ndarray, " p"]
+    n: Int64[np.ndarray, " p"]
+
+
+def curve(rows: Iterable[Row], tag: str) -> Curve | None:
+    """The mean curve of a tag; a run without a point at some x is interpolated there, never beyond its own ends."""
+    runs = [run for row in rows if (run := _points(row, tag))]
+    if not runs:
+        return None
+    grid = np.unique([x for run in runs for x in run]).astype(np.float64)
+    if len(grid) > POINTS:
+        grid = np.linspace(grid[0], grid[-1], POINTS)
+    nan = float("nan")
+    lines = [np.interp(grid, list(run), list(run.values()), left=nan, right=nan) for run in runs]
+    y = np.array(lines, dtype=np.float64)  # (runs, p)
+    n = np.count_nonzero(~np.isnan(y), axis=0).astype(np.int64)
+    grid, y, n = grid[n > 0], y[:, n > 0], n[n > 0]
+    mean = np.nansum(y, axis=0) / n
+    free = np.maximum(n - 1, 1)
+    sd = np.sqrt(np.nansum((y - mean) ** 2, axis=0) / free)
+    half = np.where(n > 1, stats.t.ppf((1 + LEVEL) / 2, free) * sd / np.sqrt(n), nan)
+    return Curve(grid, mean, mean - half, mean + half, n)
+
+
+def _points(row: Row, tag: str) -> dict[float, float]:
+    """Images seen (or what else is counted) -> value, by images; of two points at one place the later."""
+    found = {float(point[AXIS]): float(point[tag]) for point in row.curves if tag in point and AXIS in point}
+    return dict(sorted(found.items()))
+
+
+def curve_tags(comparison: Comparison) -> dict[str, str]:
+    """Tag -> title of every panel: the scores' curves, then the losses that the runs have logged."""
+    logged = dict.fromkeys(tag for row in comparison.rows for point in row.curves for tag in point)
+    named = {score.curve: f"{score.name}, during training" for score in comparison.scores if score.curve}
+    losses = {tag: tag for tag in logged if tag.startswith("loss/")}
+    return {tag: title for tag, title in (named | losses).items() if tag in logged}
+
+
+def curves_figure(comparison: Comparison) -> Figure | None:
+    """A panel for each task and curve: the arms' means with their bands."""
+    panels = [(task, tag, title) for task in comparison.tasks for tag, title in curve_tags(comparison).items()]
+    if not panels:
+        return None
+    figure = _canvas(len(panels))
+    for i, (task, tag, title) in enumerate(panels):
+        axes = _panel(figure, i, 0.65, 2.85)
+        _draw_curves(axes, comparison, task, tag)
+        axes.set_title(f"{task}: {title}" if task else title)
+    return figure
+
+
+def _draw_curves(axes: Axes, comparison: Comparison, task: str | None, tag: str) -> None:
+    found = {arm: curve(comparison.of(arm, task), tag) for arm in comparison.arms}
+    curves = {arm: line for arm, line in found.items() if line is not None}
+    furthest = max((line.x[-1] for line in curves.values()), default=0.0)
+    unit = next((unit for unit in _UNITS if furthest >= 5 * unit), 1.0)
+    for i, (arm, line) in enumerate(curves.items()):
+        look, x = looks(comparison.arms)[arm], line.x / unit
+        every = max(1, len(x) // 6)
+        axes.fill_between(x, line.low, line.high, color=look.colour, alpha=0.18, linewidth=0)
+        axes.plot(x, line.mean, color=look.colour, linestyle=look.dash, linewidth=1.5, marker=look.marker,
+                  markevery=(i * every // max(1, len(curves)), every), markersize=4.5)  # fmt: skip
+    axes.set_xlabel(_UNITS[unit] + next((row.run.config.COUNTED for row in comparison.rows if row.run), "images seen"))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.margins(x=0.02)
+    _label_ends(axes, curves, looks(comparison.arms))
+
+
+def _label_ends(axes: Axes, curves: Mapping[str, Curve], look: Mapping[str, Look]) -> None:
+    """Writes each line's name at the right of its end, pushed apart where two would overlap."""
+    low, high = axes.get_ylim()
+    ends = sorted((float((line.mean[-1] - low) / (high - low)), arm) for arm, line in curves.items())
+    step, heights = 0.17, [end for end, _ in ends]
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + step)
+    above = max(0.0, heights[-1] - 1.0) if heights else 0.0
+    for i in reversed(range(len(heights))):
+        heights[i] = min(heights[i], heights[i + 1] - step) if i + 1 < len(heights) else heights[i] - above
+    for height, (_, arm) in zip(heights, ends, strict=True):
+        n = curves[arm].n
+        count = f"n = {n[0]}" if n[0] == n[-1] else f"n = {n[0]} to {n[-1]}"
+        axes.annotate(f"{_wrapped(arm)}\n{count}", (1, height), (4, 0), xycoords="axes fraction", va="center",
+                      textcoords="offset points", color=look[arm].colour, fontsize=8, linespacing=0.95)  # fmt: skip
+
+
+# Films and samples
+
+
+class Film(NamedTuple):
+    """The arms' films side by side, what they were made of, and which of a run's films they are."""
+
+    frames: Sheet
+    fps: int
+    rows: Sequence[Row]
+    name: str
+
+
+def chosen(comparison: Comparison, task: str | None, has: Callable[[Row], bool]) -> list[Row]:
+    """One row of each arm, of the same seed: the lowest of which all hold; empty where there is none."""
+    for seed in sorted(comparison.seeds):
+        rows = [row for arm in comparison.arms for row in comparison.of(arm, task) if row.cell.seed == seed]
+        if len(rows) == len(comparison.arms) and all(has(row) for row in rows):
+            return rows
+    return []
+
+
+def last_samples(row: Row) -> Path | None:
+    """The newest sample grid of a run."""
+    grids = [path for path in (row.folder / "samples").glob("step-*.png") if path.stem[5:].isdecimal()]
+    return max(grids, key=lambda path: int(path.stem[5:]), default=None)
+
+
+def film(comparison: Comparison, task: str | None, name: str) -> Film | None:
+    """A film, by its name, of the lowest seed that is complete in all arms; None where the runs hold none."""
+    file = f"samples/{name}.gif"
+    rows = chosen(comparison, task, lambda row: row.state == "complete" and (row.folder / file).is_file())
+    if not rows:
+        return None
+    try:
+        films = [_read_gif(row.folder / file) for row in rows]
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for a damaged file
+        warn(f"a film cannot be read, the report goes without ({one_line(error)})")
+        return None
+    shortest = min(delay for _, delays in films for delay in delays)
+    # Equal frames in a row are stored as one that stays longer, and a GIF too large for its limit has lost every other.
+    timed = [np.repeat(film, [max(1, round(delay / shortest)) for delay in delays], axis=0) for film, delays in films]
+    labels = [_label(comparison, row) for row in rows]
+    sheet = side_by_side(_fitted(dict(zip(labels, timed, strict=True))))
+    return Film(sheet, max(1, round(1000 / shortest)), rows, name)
+
+
+def _read_gif(path: Path) -> tuple[Frames, list[int]]:
+    """Frames, and the milliseconds of each."""
+    with Image.open(path) as gif:
+        found = [
+            (np.asarray(frame.convert("RGB")), frame.info.get("duration")) for frame in ImageSequence.Iterator(gif)
+        ]
+    return np.stack([frame for frame, _ in found]), [int(delay or 30) for _, delay in found]
+
+
+def _label(comparison: Comparison, row: Row) -> str:
+    value = row.scores.get(comparison.primary.tag)
+    return row.cell.arm if value is None else f"{row.cell.arm}: {comparison.primary.name} {value:.3g}"
+
+
+def _fitted(films: Mapping[str, Pixels]) -> dict[str, Pixels]:
+    """The films at one length and size, wide enough for the labels: the last frame is held, the rest is white."""
+    font = ImageFont.load_default(14)
+    shapes = [film.shape for film in films.values()]
+    t, h = max(2, *(shape[0] for shape in shapes)), max(shape[1] for shape in shapes)
+    w = max(*(shape[2] for shape in shapes), *(int(font.getlength(label)) + 4 for label in films))
+    return {label: _padded(film, (t, h, w)) for label, film in films.items()}
+
+
+def _padded(film: Pixels, size: tuple[int, int, int]) -> Pixels:
+    t, h, w = size
+    held = np.pad(film, ((0, t - film.shape[0]), (0, 0), (0, 0), (0, 0)), mode="edge")
+    left = (w - film.shape[2]) // 2
+    around = ((0, 0), (0, h - film.shape[1]), (left, w - film.shape[2] - left), (0, 0))
+    return np.pad(held, around, constant_values=255)
+
+
+def png(frame: Pixels) -> bytes:
+    """An ``(h, w, 3)`` uint8 picture as a PNG."""
+    content = io.BytesIO()
+    Image.fromarray(frame).save(content, "PNG")
+    return content.getvalue()

@@ -1,0 +1,302 @@
+"""What a comparison found, in files that stand alone: report.html, report.md, scores.csv, the pictures and the film.
+
+    runs/<study>/<experiment>/comparison/
+      report.html           one file, everything in it, opens offline
+      report.md             the same for a code host
+      scores.csv            a row for each run
+      scores.png, .svg      every seed, paired, with the differences
+      curves.png, .svg      learning curves
+      interpolation.gif, .mp4    the arms side by side on the same latents; of agents play.gif, the arms at play
+      training.gif, .mp4    their sample grids during training; with several tasks training-TASK.gif and so on
+      NAME.gif, .mp4        what other films the study's runs have
+
+A report opens with its conclusion, and only the primary score has one: see `sandbox.report.stats.verdict`.
+"""
+
+import base64
+import csv
+import io
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from sandbox.report.report import plots
+from sandbox.report.report import tables
+from sandbox.report.comparison import Comparison, Contrast, Row
+from sandbox.experiment.config import Config, door_of
+from sandbox.base.errors import one_line, warn
+from sandbox.base.files import write_atomically
+from sandbox.report.stats import BOOTSTRAP_FROM, CONCLUDING
+from sandbox.report.tables import direction, interval_text, number, plural, score_digits
+from sandbox.film.paths import encode_gif, encode_mp4
+
+TEMPLATES = Path(__file__).parent / "templates"
+FILMS_LIMIT = 12_000_000  # bytes: the page holds all films
+_GROWTH = "The samples of the arms during training, from the first step to the last."
+
+
+def write_report(comparison: Comparison) -> Path:
+    """Writes all files of the report and returns the path of ``report.html``.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder = comparison.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    contrasts = comparison.contrasts()
+    primary = [item for item in contrasts if item.score.primary]
+    pictures = {
+        "scores": plots.draw(lambda: plots.scores_figure(comparison, primary)),
+        "curves": plots.draw(lambda: plots.curves_figure(comparison)),
+    }
+    films = _films(comparison)
+    files: dict[str, bytes | str | None] = {
+        f"{name}.{kind}": drawn[kind] if drawn else None for name, drawn in pictures.items() for kind in ("png", "svg")
+    }
+    for name, film in films.items():
+        files |= _film_files(name, film, FILMS_LIMIT // len(films))
+    files["scores.csv"] = scores_csv(comparison)
+    view = _view(comparison, contrasts, files, films)
+    files["report.md"] = render("report.md.jinja", view)
+    files["report.html"] = render("report.html.jinja", view)  # the last: where it is, all the others are
+    for name, content in files.items():
+        if content is None:
+            (folder / name).unlink(missing_ok=True)  # of an earlier report
+        else:
+            write_atomically(folder / name, content)
+    return folder / "report.html"
+
+
+def _films(c: Comparison) -> dict[str, plots.Film | None]:
+    """File name without ending -> film, of every task and kind."""
+    config = next((row.run.config for row in c.rows if row.run), Config)
+    names = config.FILM_NAME, "training", *config.FILMS
+    return {f"{name}-{task}" if task else name: plots.film(c, task, name) for task in c.tasks for name in names}
+
+
+def _film_files(name: str, film: plots.Film | None, limit: int) -> dict[str, bytes | str | None]:
+    if film is None:
+        return {f"{name}.gif": None, f"{name}.mp4": None}
+    try:
+        gif: bytes | None = encode_gif(film.frames, film.fps, limit)
+    except ValueError as error:
+        warn(f"the report goes without {name}.gif: {one_line(error)}")
+        gif = None
+    return {f"{name}.gif": gif, f"{name}.mp4": encode_mp4(film.frames, film.fps)}
+
+
+def render(template: str, view: Mapping[str, Any]) -> str:
+    """A template of `TEMPLATES` filled in."""
+    escape = jinja2.select_autoescape(enabled_extensions=("html.jinja",), default=False)
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=escape, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters |= {"md": _markdown, "one_line": lambda text: " ".join(str(text).split())}
+    return environment.get_template(template).render(view)
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*|<>\[\]])", r"\\\1", " ".join(text.split()))
+
+
+# The conclusion, and what is missing
+
+
+def _conclusions(c: Comparison, contrasts: Sequence[Contrast]) -> list[dict[str, str]]:
+    return [_conclusion(c, item) for item in contrasts] or [_alone(c, task) for task in c.tasks]
+
+
+def _conclusion(c: Comparison, item: Contrast) -> dict[str, str]:
+    assert item.verdict is not None, "only the primary score concludes"
+    where, outcome, reason = f"{item.task}: " if item.task else "", item.verdict.outcome, item.verdict.reason
+    if outcome != "inconclusive":
+        text = f"{where}{item.arm} does {outcome} than {c.reference} in {item.score.name}, {direction(item.score)}"
+        return {"outcome": outcome.capitalize(), "text": f"{text}: {reason}."}
+    stats, digits = item.stats, score_digits(c, item.score, item.task)
+    if not (pairs := len(stats.differences)):
+        found = "no seed is complete in both"
+    else:
+        interval = "" if math.isnan(stats.low) else f" {interval_text(stats.low, stats.high, digits, '+')}"
+        found = f"{number(stats.mean, digits, '+')}{interval}"
+    # The interval stands before the reason, which need not repeat it.
+    over = f" over {pairs} paired seeds" if pairs >= CONCLUDING else ""
+    text = f"{where}{item.arm} against {c.reference}, {item.score.name}: {found}{over}: {reason.partition(':')[0]}."
+    return {"outcome": "Inconclusive", "text": text}
+
+
+def _alone(c: Comparison, task: str | None) -> dict[str, str]:
+    """The sentence where there is but one arm."""
+    summary, digits = c.summary(c.primary, c.reference, task), score_digits(c, c.primary, task)
+    where, n = f"{task}: " if task else "", len(summary.values)
+    if n == 0:
+        return {"outcome": "No result yet", "text": f"{where}no run of {c.reference} has a value of {c.primary.name}."}
+    interval = "" if n == 1 else f" {interval_text(summary.low, summary.high, digits)}"
+    found = f"{c.primary.name} {number(summary.mean, digits)}{interval} over {plural(n, 'seed')}"
+    return {"outcome": "No comparison", "text": f"{where}{c.reference} is the only arm: {found}."}
+
+
+def missing_runs(c: Comparison) -> list[str]:
+    """One line where runs are missing."""
+    complete = sum(row.state == "complete" for row in c.rows)
+    if complete == len(c.rows):
+        return []
+    failed = sum(row.error is not None for row in c.rows)
+    head = f"{complete} of {len(c.rows)} runs complete{f', {failed} failed' if failed else ''}"
+    rest = "what follows is about those that are, and may change with the others" if complete else "nothing to compare"
+    return [f"{head}: {rest}."]
+
+
+def _warnings(c: Comparison, contrasts: Sequence[Contrast]) -> list[str]:
+    lines = missing_runs(c)
+    missing: dict[tuple[str, str], list[str]] = {}
+    for item in contrasts:
+        seeds = ", ".join(str(seed) for seed in c.seeds if seed not in item.stats.differences)
+        if seeds:
+            missing.setdefault((item.arm, seeds), []).append(item.task or "")
+    for (arm, seeds), tasks in missing.items():
+        where = f" in {', '.join(tasks)}" if any(tasks) else ""
+        paired = f"{len(c.seeds) - len(seeds.split(', '))} of {plural(len(c.seeds), 'seed')}"
+        lines.append(f"{arm} against {c.reference}{where}: {paired} paired; missing {seeds}.")
+    undefined = [str(row.cell) for row in c.rows if row.state == "complete" and row.scores.get(c.primary.tag) is None]
+    if undefined:
+        lines.append(f"{c.primary.name} is undefined in {len(undefined)} complete runs: {'; '.join(undefined)}.")
+    lines += dict.fromkeys(f"{row.cell.arm}: {row.costs['note']}" for row in c.rows if row.costs.get("note"))
+    return lines
+
+
+# The rest of the page
+
+
+def _view(
+    c: Comparison,
+    contrasts: Sequence[Contrast],
+    files: Mapping[str, bytes | str | None],
+    films: Mapping[str, plots.Film | None],
+) -> dict[str, Any]:
+    """Everything that the templates show, as finished texts."""
+    primary = [item for item in contrasts if item.score.primary]
+    differs, shared = tables.config_tables(c)
+    tasks = f", {plural(len(c.tasks), 'task')}" if c.tasks != (None,) else ""
+    budget = {"steps": "equal steps", "macs": "equal multiply-adds", "none": "steps not equal"}[c.budget]
+    return {
+        "title": f"{door_of(c.study)}/{c.experiment}",
+        "subtitle": f"{', '.join(c.arms[1:]) or 'one arm,'} {'against ' if c.arms[1:] else ''}{c.reference}, "
+        f"{plural(len(c.seeds), 'seed')}{tasks}, {budget}",
+        "conclusions": _conclusions(c, primary),
+        "warnings": _warnings(c, primary),
+        "primary_title": f"Primary score: {c.primary.name}",
+        "tables": {
+            "primary": tables.primary_table(c),
+            "contrasts": tables.contrast_table(c, primary),
+            "over_tasks": tables.over_tasks_table(c),
+            "seeds": tables.seeds_table(c, primary),
+            "others": tables.others_table(c, contrasts),
+            "costs": tables.costs_table(c),
+            "differs": differs,
+            "shared": shared,
+            "environment": tables.environment_table(c),
+            "runs": tables.runs_table(c, c.root.as_posix()),
+        },
+        "pictures": {name: embedded("image/svg+xml", files[f"{name}.svg"]) for name in ("scores", "curves")},
+        "captions": _captions(c),
+        "samples": [item for task in c.tasks for item in _samples(c, task)],
+        "films": [_film_view(name, film, files) for name, film in films.items() if film and files[f"{name}.gif"]],
+        "source": c.source,
+        "command": c.command,
+        "reading": _reading(c),
+        "beside": [name for name, content in files.items() if content is not None] + ["report.md"],
+    }
+
+
+def _film_view(name: str, film: plots.Film, files: Mapping[str, bytes | str | None]) -> dict[str, str | None]:
+    first = film.rows[0]
+    assert first.run is not None, "a film is made of complete runs"
+    cell, config = first.cell, first.run.config
+    shown = {config.FILM_NAME: config.FILM, "training": _GROWTH, **config.FILMS}[film.name]
+    still = {config.FILM_NAME: 0, "training": -1}.get(film.name, len(film.frames) // 2)
+    seed = f"{cell.task}, seed {cell.seed}" if cell.task else f"Seed {cell.seed}"
+    return {
+        "gif": embedded("image/gif", files[f"{name}.gif"]),
+        "still": embedded("image/png", plots.png(film.frames[still])),
+        "caption": f"{shown} {seed}. {_data_note(first)}".rstrip(),
+        "link": f"{name}.gif",
+    }
+
+
+def embedded(kind: str, content: bytes | str | None) -> str | None:
+    """A file as a data address of its kind, so that the page holds it."""
+    if content is None:
+        return None
+    raw = content.encode() if isinstance(content, str) else content
+    return f"data:{kind};base64,{base64.b64encode(raw).decode()}"
+
+
+def _captions(c: Comparison) -> dict[str, str]:
+    pairs = " A grey line joins the two runs of a seed; right: their differences (dots), the mean difference and its "
+    pairs = f"{pairs}{tables.INTERVAL} (diamond)." if c.arms[1:] else ""
+    return {
+        "scores": f"{c.primary.name}, {direction(c.primary)}: every seed. Short bars: means.{pairs}",
+        "curves": f"Line: mean over seeds; band: its {tables.INTERVAL} (t), point by point. n: runs at the first and "
+        "the last point; an interrupted run counts as far as it got.",
+        "samples": next((row.run.config.SAMPLES for row in c.rows if row.run), ""),
+    }
+
+
+def _samples(c: Comparison, task: str | None) -> list[dict[str, str]]:
+    """The last sample grids of one seed, complete in all arms where there is such a seed."""
+    rows = plots.chosen(c, task, lambda row: row.state == "complete" and plots.last_samples(row) is not None)
+    rows = rows or plots.chosen(c, task, lambda row: plots.last_samples(row) is not None)
+    return [_sample(c, row, path) for row in rows if (path := plots.last_samples(row))]
+
+
+def _sample(c: Comparison, row: Row, path: Path) -> dict[str, str]:
+    step = path.stem.removeprefix("step-").lstrip("0") or "0"
+    link = Path(os.path.relpath(path, c.folder)).as_posix()
+    picture = embedded("image/png", path.read_bytes()) or ""
+    caption = f"{row.cell}: samples after step {step}. {_data_note(row)}".rstrip(". ")
+    return {"caption": caption, "picture": picture, "link": link}
+
+
+def _data_note(row: Row) -> str:
+    return row.run.config.data_note if row.run else ""
+
+
+def _reading(c: Comparison) -> list[tuple[str, str]]:
+    """What the words mean, in a line or two each."""
+    holm = (
+        ", after Holm's correction where there is more than one comparison," if len(c.arms) > 2 or c.tasks[1:] else ""
+    )
+    return [
+        ("Paired", "Differences are taken seed by seed, so that what the seed alone does to both arms cancels out. "
+         "What the arms share at one seed stands below their differences."),
+        (tables.INTERVAL, "t interval of the mean: made in this way, 95 of 100 such intervals hold the true mean. The "
+         f"bootstrap interval stands beside it from {BOOTSTRAP_FROM} seeds on."),
+        ("p", "Chance of a mean difference at least this large were the arms alike: by the paired t test, and exactly, "
+         "by flipping the signs of the differences in every possible way (from 17 seeds on in 65,535 drawn ways)."),
+        ("Probability of improvement", "How often a run of the arm is better than one of the reference, over all pairs "
+         "of runs; 0.5: neither. Ties count half."),
+        ("Better, worse, inconclusive", f"Better or worse only with {CONCLUDING} paired seeds or more, a "
+         f"{tables.INTERVAL} that does not cover zero and a t-test p{holm} of at most .05. Everything else is "
+         "inconclusive, which is not the same as equal."),
+        ("Primary score", f"{c.primary.name}: declared before anything was run. Only it concludes."),
+    ]  # fmt: skip
+
+
+def scores_csv(c: Comparison) -> str:
+    """A row for each run: place, state, every score, the costs. Undefined and absent values are empty."""
+    tags = list(dict.fromkeys(tag for row in c.rows for tag in row.scores))
+    costs = [tables.flattened(row.costs, ".") for row in c.rows]
+    names = list(dict.fromkeys(name for part in costs for name in part))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["task", "arm", "seed", "state", *tags, *names])
+    for row, part in zip(c.rows, costs, strict=True):
+        values = [row.scores.get(tag) for tag in tags] + [part.get(name) for name in names]
+        writer.writerow([*row.cell[:2], row.cell.seed, row.state, *values])
+    return text.getvalue()

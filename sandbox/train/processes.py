@@ -1,0 +1,222 @@
+"""One run over several processes: `torchrun --nproc_per_node 4 -m sandbox.gan --coord`, or `srun` with as many tasks.
+
+A study shares its batch out, averages its gradients and, at the end of a step, its buffers:
+
+    real, z = share(real), share(z)                 # this process's rows of the global batch
+    loss.backward(); average_gradients(network); optimiser.step()
+    average_buffers(network)                        # batch norm's running statistics
+
+Every process holds the same weights, since seeds are the same and so is every averaged gradient. Losses are means over
+equal shares, so the gradient is that of the whole batch; only batch norm differs, which normalises with the statistics
+of its process's share. Networks are not wrapped (DistributedDataParallel cannot take the gradient of a gradient).
+
+The first process writes, prints and scores; the others only compute. Alone, every function here does nothing.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch import Tensor, nn
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
+
+from sandbox.base.errors import Interrupted, RunError, UserError, one_line
+from sandbox.base.world import announced
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(hours=24)  # of a collective: scores and films take the first process as long as they take
+_LAST_WORDS = timedelta(seconds=5)  # how long the others wait for the first process to say what is wrong
+# Exit codes of `sandbox.base.guard.guarded`, for the processes that do not print the line. In order: subclasses first.
+_CODES = {UserError: 2, RunError: 1, Interrupted: 130, KeyboardInterrupt: 130, OSError: 1}
+
+
+# ---- who we are
+
+
+def count() -> int:
+    """Processes that train this run together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This one's number, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes, prints and scores."""
+    return rank() == 0
+
+
+def fabric_arguments(device: str) -> dict[str, Any]:
+    """What `lightning_fabric.Fabric` must know of the processes.
+
+    Raises:
+        UserError: fewer GPUs than processes here, or a device without collectives.
+    """
+    if count() == 1:
+        return {"devices": 1}
+    world = announced()
+    here = world.size // world.nodes
+    if device == "mps":
+        raise UserError("several processes compute on cpu or cuda, not on mps: give --device cpu")
+    if device == "cuda" and torch.cuda.device_count() < here:
+        raise UserError(f"{here} processes on a machine with {torch.cuda.device_count()} GPUs: "
+                        "start one for each, or give --device cpu")  # fmt: skip
+    return {"devices": here, "num_nodes": world.nodes, "strategy": "ddp", "plugins": [_environment()]}
+
+
+# ---- what a study calls
+
+
+def check_batch(batch: int) -> None:
+    """Raises `UserError` unless ``batch``, the global one, can be shared equally."""
+    if batch % count():
+        raise UserError(f"--batch {batch} cannot be shared equally by {count()} processes: it must be a multiple")
+
+
+def share(rows: Tensor) -> Tensor:
+    """This process's rows of a global batch, ``(b, ...) -> (b / processes, ...)``; alone, the batch itself.
+
+    Raises:
+        UserError: the rows cannot be shared equally.
+    """
+    check_batch(len(rows))
+    return rows.chunk(count())[rank()] if count() > 1 else rows
+
+
+def average_gradients(network: nn.Module) -> None:
+    """Puts the mean over all processes into every gradient: between ``backward`` and the optimiser's step."""
+    _average(parameter.grad for parameter in network.parameters() if parameter.grad is not None)
+
+
+def average_buffers(*networks: nn.Module) -> None:
+    """Puts the mean over all processes into every buffer of floats, such as batch norm's running statistics."""
+    _average(buffer for network in networks for buffer in network.buffers() if buffer.is_floating_point())
+
+
+@torch.no_grad()
+def _average(wanted: Iterable[Tensor]) -> None:
+    if count() == 1 or not (tensors := list(wanted)):
+        return
+    flat = mean(torch.cat([tensor.reshape(-1) for tensor in tensors]))  # one call, not one for each
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+# ---- what the loop calls
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean over all processes of a tensor of any shape; alone, the tensor itself."""
+    if count() > 1:
+        dist.all_reduce(values)
+        values /= count()
+    return values
+
+
+def agreed(flag: bool) -> bool:
+    """Whether the flag is up in any process; all of them learn the same. On the CPU: no GPU is waited for."""
+    if count() == 1:
+        return flag
+    flags = torch.tensor(int(flag))
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return bool(flags)
+
+
+def from_first(action: Callable[[], T]) -> T:
+    """What ``action`` returns in the first process, the only one to run it, while the others wait."""
+    if count() == 1:
+        return action()
+    result: list[Any] = [action() if is_first() else None]
+    dist.broadcast_object_list(result)
+    answer: T = result[0]
+    return answer
+
+
+@contextmanager
+def first_goes_ahead() -> Iterator[None]:
+    """The first process runs the block, then the others do."""
+    if not is_first():
+        dist.barrier()
+    yield
+    if is_first() and count() > 1:
+        dist.barrier()
+
+
+# ---- meeting and parting
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Meets the processes that torchrun or Slurm has started; the first one speaks for all.
+
+    Nobody else prints to stdout or complains about what is not a defect. When one process fails, the connection to it
+    breaks, which ends the others: nobody waits for ever.
+    """
+    if dist.is_initialized():
+        yield
+        return
+    world, environment = announced(), _environment()
+    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
+    store, number, size = next(rendezvous("env://", rank=world.rank, world_size=world.size, timeout=_PATIENCE))
+    # Both: flags and objects travel on the CPU whatever the networks do.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=_PATIENCE)
+    with open(os.devnull, "w") as nowhere, nullcontext() if number == 0 else redirect_stdout(nowhere):
+        try:
+            yield
+            dist.destroy_process_group()
+        except BaseException as error:
+            told = _first_error(error, store) if number == 0 else _other_error(error, store, number)
+            if told is error:
+                raise
+            raise told from None
+        finally:
+            if number == 0:
+                store.set("ended", "yes")
+
+
+def _environment() -> ClusterEnvironment:
+    return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else SLURMEnvironment()
+
+
+def _is_lost(error: BaseException) -> bool:
+    # gloo has no error class of its own: its messages begin with the place in its source.
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+
+
+def _first_error(error: BaseException, store: Store) -> BaseException:
+    """What the first process raises: its own error, or that of the process to which the connection broke."""
+    if not _is_lost(error):
+        return error
+    for number in range(1, count()):
+        if store.check([f"error/{number}"]):
+            return RunError(f"process {number}: {store.get(f'error/{number}').decode()}")
+    return RunError("another process of this run has ended: the same command goes on from the last checkpoint")
+
+
+def _other_error(error: BaseException, store: Store, number: int) -> BaseException:
+    """What another process raises: nothing that prints, once the first one has had the time to; a defect as it is."""
+    lost = _is_lost(error)
+    code = 1 if lost else next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
+    if code is None:
+        return error
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun ends us when the first process has failed: in silence
+    with suppress(dist.DistError, RuntimeError):  # the store may be gone
+        if not lost:
+            store.set(f"error/{number}", one_line(error))
+        store.wait(["ended"], _LAST_WORDS)
+    time.sleep(1)  # torchrun, at the end of any process, would interrupt the first one's last words
+    return SystemExit(code)

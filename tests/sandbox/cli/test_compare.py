@@ -1,0 +1,201 @@
+"""The grid of a comparison and its command line."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shop import WORKSHOP
+
+from sandbox.cli.train import parse as parse_door
+from sandbox.base.errors import UserError
+from sandbox.experiment.file import load_experiment
+from sandbox.launcher.plan import Cell, Plan, parse
+
+GAN = "gan/sort_of_clevr"
+TOY = str(WORKSHOP / "toy.yaml")
+TASKS = """
+study: toy
+experiment: {steps: 11, batch: 8, precision: 32}
+arms: {conv: {coord: false}, coord: {coord: true}, slow: {coord: true, rate: 0.001}}
+compare: [conv, coord]
+tasks: {hot: {rate: 0.5}, cold: {rate: 0.25}}
+seeds: [4, 7]
+"""
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> str:
+    """A YAML with tasks."""
+    path = tmp_path / "several.yaml"
+    path.write_text(TASKS)
+    return str(path)
+
+
+def test_the_default_is_what_the_file_compares() -> None:
+    plan = parse([GAN])
+    assert plan.arms == ("conv", "coord")
+    assert plan.seeds == tuple(range(8))
+    assert plan.tasks == (None,)
+    assert plan.folder == Path("runs/gan/sort_of_clevr")
+    assert plan.place(Cell(None, "coord", 3)) == Path("runs/gan/sort_of_clevr/coord/seed-3")
+
+
+def test_pairs_are_complete_early() -> None:
+    cells = parse([GAN, "--seeds", "2", "--arms", "conv", "coord"]).cells()
+    assert [(cell.arm, cell.seed) for cell in cells] == [("conv", 0), ("coord", 0), ("conv", 1), ("coord", 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("1", (4,)), ("2", (4, 7)), ("4", (4, 7, 0, 1)), ("9,3", (9, 3)), ("0,4", (0, 4)), ("5,", (5,))]
+)
+def test_seeds_are_a_number_or_a_list(several: str, text: str, seeds: tuple[int, ...]) -> None:
+    assert parse([several, "--seeds", text]).seeds == seeds
+
+
+def test_every_arm_runs_every_task(several: str) -> None:
+    plan = parse([several])
+    assert len(plan.cells()) == 2 * 2 * 2
+    assert plan.place(Cell("cold", "conv", 7)) == Path("runs/toy/several/cold/conv/seed-7")
+    assert [plan.config(Cell(task, "conv", 4)).model_dump()["rate"] for task in ("hot", "cold")] == [0.5, 0.25]
+    # the arm has the last word
+    assert parse([several, "--arms", "slow"]).config(Cell("hot", "slow", 4)).model_dump()["rate"] == 0.001
+    assert parse([several, "--tasks", "cold"]).tasks == ("cold",)
+
+
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        (["rl/mspacman"], "runs/rl/mspacman"),
+        (["rl/mspacman", "--env", "ms_pacman"], "runs/rl/mspacman"),
+        (["rl/mspacman", "--env", "space_invaders"], "runs/rl/space_invaders"),
+        (["rl/mspacman", "--env", "ALE/Pong-v5", "--report-only"], "runs/rl/pong"),
+        (["rl/mspacman", "--env", "pong", "--budget", "macs"], "runs/rl/pong_macs"),
+        (["rl/mspacman", "--env", "pong", "--name", "mine"], "runs/rl/mine"),
+        (["{copy}", "--env", "pong"], "runs/rl/my_games_pong"),
+    ],
+)
+def test_another_game_has_a_folder_of_its_own(tmp_path: Path, given: list[str], folder: str) -> None:
+    copy = tmp_path / "my_games.yaml"
+    copy.write_text("study: rl\nexperiment: {env: Breakout}")
+    plan = parse([word.format(copy=copy) for word in given])
+    assert plan.folder == Path(folder)
+    cell = plan.cells()[0]
+    door = parse_door("rl", _door_flags(plan, cell, str(plan.experiment.path)))
+    assert (door.config, door.name) == (plan.config(cell), plan.name)
+
+
+def test_a_game_s_folder_is_the_one_its_own_door_chooses() -> None:
+    from rl.door import arguments
+
+    order = parse_door("rl", arguments(["--env", "pong", "--coord", "--seed", "0"]))
+    plan = parse(["rl/mspacman", "--env", "pong"])
+    assert order.name == plan.name
+    assert order.config == plan.config(Cell(None, "coord", 0))
+
+
+def test_a_game_of_several_is_a_task() -> None:
+    with pytest.raises(UserError, match=r"--env: .*nine_games.yaml has several: --tasks names some, MsPacman, "):
+        parse(["rl/nine_games", "--env", "pong"])
+    with pytest.raises(UserError, match="did you mean 'Breakout'"):
+        parse(["rl/mspacman", "--env", "brekout"])
+
+
+def _door_flags(plan: Plan, cell: Cell, config: str) -> list[str]:
+    """As the run gets them, but from the file itself: its copy is made when the runs are."""
+    return [f"--config={config}" if flag == f"--config={plan.file.resolve()}" else flag for flag in plan.flags(cell)]
+
+
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    arm=st.sampled_from(["conv", "coord"]),
+    steps=st.integers(1, 10**6),
+    rate=st.floats(1e-9, 1),
+    compiled=st.booleans(),
+    smoke=st.booleans(),
+)
+def test_a_run_is_the_one_the_study_s_own_door_makes(
+    seed: int, arm: str, steps: int, rate: float, compiled: bool, smoke: bool
+) -> None:
+    flags = [f"--steps={steps}", f"--rate={rate}", f"--{'' if compiled else 'no-'}compile", *["--smoke"] * smoke]
+    plan = parse([TOY, f"--seeds={seed},{seed // 2 + 1 if seed != seed // 2 + 1 else 0}", *flags])
+    cell = Cell(None, arm, seed)
+    order = parse_door("toy", _door_flags(plan, cell, TOY))
+    assert order.config == plan.config(cell)
+    assert (order.arm, order.name, order.task, order.smoke) == (arm, "toy", None, smoke)
+    assert plan.config(cell).seed == seed
+
+
+def test_a_task_s_run_goes_through_the_door_too(several: str) -> None:
+    plan = parse([several])
+    cell = Cell("cold", "coord", 7)
+    order = parse_door("toy", _door_flags(plan, cell, several))
+    assert order.task == "cold"
+    assert order.config == plan.config(cell)
+
+
+def test_a_budget_of_multiply_adds_has_a_folder_of_its_own() -> None:
+    assert parse([GAN, "--budget", "macs"]).name == "sort_of_clevr_macs"
+    assert parse([GAN, "--budget", "macs", "--name", "equal"]).name == "equal"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ([], ["CONFIG"]),
+        ([""], ["'' is a folder"]),
+        (["-"], ["CONFIG comes first"]),
+        (["--arms", "conv", "coord", GAN], ["CONFIG comes first"]),
+        ([GAN, "--name", ""], ["names a folder"]),
+        ([GAN, "--report-only", "--width", "3"], ["--width goes not with --report-only"]),
+        (["gan/sort_of_clever"], ["no config", "did you mean 'gan/sort_of_clevr'"]),
+        ([GAN, "--arms", "conv", "cord"], ["no arm 'cord'", "did you mean 'coord'"]),
+        ([GAN, "--tasks", "x"], ["unknown argument '--tasks'"]),
+        ([GAN, "--seeds", "0"], ["--seeds", "from 1 to"]),
+        ([GAN, "--seeds", "1,1"], ["twice"]),
+        ([GAN, "--seeds", "one"], ["'one' is not a whole number"]),
+        ([GAN, "--seed", "3"], ["unknown argument '--seed'", "did you mean '--seeds'"]),
+        ([GAN, "--budget", "mac"], ["not one of steps, macs", "did you mean 'macs'"]),
+        ([GAN, "--width", "0"], ["--width is '0'", "1 to 512"]),
+        ([GAN, "--jobs", "0"], ["--jobs", "from 1"]),
+        ([GAN, "--cpus", "-1"], ["--cpus", "above 0"]),
+        ([GAN, "--gpus", "many"], ["--gpus", "above 0"]),
+        ([GAN, "--name", "../x"], ["names a folder"]),
+        ([GAN, "--stepz", "3"], ["did you mean '--steps'"]),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], parts: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        parse(arguments)
+    assert "\n" not in str(error.value)
+    assert all(part in str(error.value) for part in parts), str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("compare: [conv, cord]", ["compare names 'cord'", "did you mean 'coord'"]),
+        ("compare: conv", ["list of different arms"]),
+        ("compare: [conv, conv]", ["list of different arms"]),
+        ("compare: []", ["list of different arms"]),
+        ("tasks: [a, b]", ["tasks must be a mapping"]),
+        ("tasks: {a/b: {}}", ["names a folder"]),
+        ("tasks: {comparison: {}}", ["no task can be called 'comparison'"]),
+        ("tasks: {hot: {rat: 1}}", ["unknown key 'rat'", "task hot", "did you mean 'rate'"]),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line(tmp_path: Path, line: str, parts: list[str]) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(f"study: toy\nexperiment: {{precision: 32}}\n{line}\n")
+    with pytest.raises(UserError) as error:
+        parse([str(path)])
+    assert "\n" not in str(error.value)
+    assert all(part in str(error.value) for part in parts), str(error.value)
+
+
+def test_a_task_is_asked_for_where_there_are_several(several: str) -> None:
+    experiment = load_experiment(several)
+    with pytest.raises(UserError, match="several tasks"):
+        experiment.resolve("conv")
+    with pytest.raises(UserError, match=r"no task 'hott'.*did you mean 'hot'"):
+        experiment.resolve("conv", task="hott")

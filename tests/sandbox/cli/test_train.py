@@ -1,0 +1,306 @@
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from shop import Workshop, files, python
+
+from gan.study import GanConfig
+from sandbox.experiment.config import COMMAND_LINE, STUDIES
+from sandbox.cli.train import main, parse
+from sandbox.base.errors import Interrupted, RunError, UserError
+from sandbox.experiment.file import config_names
+from sandbox.cli.flags import one_of, whole_number
+from sandbox.base.guard import guarded
+
+PLACE = Path("toy/toy/coord/seed-0")
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """`guarded` ends the process, and so leaves its handlers."""
+    old = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, old)
+
+
+def exits(code: int, door: object, capsys: pytest.CaptureFixture[str]) -> str:
+    """Runs a door that ends with ``code`` and one line on stderr, which it returns."""
+    with pytest.raises(SystemExit) as end:
+        guarded(door)  # type: ignore[arg-type]
+    said = capsys.readouterr()
+    assert end.value.code == code
+    assert said.err.count("\n") == 1
+    assert said.err.endswith("\n")
+    assert said.out == ""
+    return said.err[:-1]
+
+
+# ---- mistakes on the command line
+
+MISTAKES = {
+    "--nane x": ["unknown argument '--nane'", "did you mean '--name'?"],
+    "--lr_g 1e-3": ["unknown argument '--lr_g'", "did you mean '--lr-g'?"],
+    "--see 3": ["unknown argument '--see'", "did you mean '--seed'?"],
+    "--configg x": ["unknown argument '--configg'", "did you mean '--config'?"],
+    "spam": ["unknown argument 'spam'", "--help"],
+    "--smoke yes": ["unknown argument 'yes'"],
+    "--smoke=yes": ["--smoke: ignored explicit argument 'yes'"],
+    "--seed": ["--seed: expected one argument"],
+    "--seed x": ["--seed is 'x'", "whole numbers from 0 to 2147483647"],
+    "--seed -1": ["--seed is '-1'", "whole numbers from 0 to 2147483647"],
+    "--seed 2147483648": ["--seed is '2147483648'", "whole numbers from 0 to 2147483647"],
+    "--steps 0": ["--steps is '0'", "whole numbers from 1 to 1000000000"],
+    "--steps 1.5": ["--steps is '1.5'", "whole numbers from 1 to 1000000000"],
+    "--lr-g nan": ["--lr-g is 'nan'", "numbers above 0, up to 1"],
+    "--lr-g inf": ["--lr-g is 'inf'", "numbers above 0, up to 1"],
+    "--gamma=-inf": ["--gamma is '-inf'", "numbers from 0 to 10000"],
+    "--precision b16": ["--precision is 'b16'", "auto, bf16, 32", "did you mean 'bf16'?"],
+    "--loss hing": ["--loss is 'hing'", "did you mean 'hinge'?"],
+    "--batch 100 --images 50": ["the command line: batch (100) must not exceed images (50)"],
+    "--device gpu": ["--device: 'gpu' is not one of auto, cpu, cuda, mps", "did you mean 'cpu'?"],
+    "--arm cord": ["no arm 'cord'", "it has conv, coord", "did you mean 'coord'?"],
+    "--coord --arm conv": ["--arm: not allowed with argument --coord"],
+    "--coord --no-coord": ["--no-coord: not allowed with argument --coord"],
+    "--evaluate --overwrite": ["--overwrite: not allowed with argument --evaluate"],
+    "--evaluate": ["is not complete: --evaluate is for finished runs"],
+    "--config nope": ["no config 'nope'", "gan/{", "vision/{classification, "],
+    "--config .": ["'.' is a folder, not a YAML file"],
+    "--config broken.yaml": ["broken.yaml cannot be read as YAML"],
+    "--config toy.yaml": ["a config of the study 'toy'", "python -m sandbox.toy --config toy.yaml"],
+    "--config mine.yaml --arm x": ["no arm 'x'", "it has thin, thick"],
+    "--config mine.yaml --coord": ["no arm 'coord'", "it has thin, thick"],
+    "--name a/b": ["'a/b'", "letters, digits"],
+    "--name ''": ["''", "letters, digits"],
+    "--root file": ["cannot write to file/", "Not a directory", "another --root"],
+    "--root /dev/null": ["cannot write to /dev/null/", "another --root"],
+    "--root foreign": ["holds no run", "another --name or --root"],
+    "--root foreign --overwrite": ["holds no run", "another --name or --root"],
+    "--root damaged": ["config.yaml is no configuration of a run, or a damaged one"],
+    "--root other --steps 8": ["holds a run of another configuration (steps: 7 -> 8", "--name", "--overwrite"],
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_gets_one_line_and_loses_nothing(
+    toy: str,
+    signals: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    below = Path("gan/sort_of_clevr/coord/seed-0")
+    for name, content in {
+        "file": "", "broken.yaml": "a: [", "toy.yaml": "study: toy", "mine.yaml": "study: gan\narms: {thin: , thick: }",
+        f"foreign/{below}/notes.txt": "mine", f"damaged/{below}/config.yaml": "study: ga",
+        f"other/{below}/config.yaml":
+            "{study: gan, experiment: sort_of_clevr, arm: coord, precision: '32', config: {steps: 7}}",
+    }.items():  # fmt: skip
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(content)
+    before = files(tmp_path)
+    flags = [*shlex.split(line), *([] if "--precision" in line else ["--precision", "32"])]
+    said = exits(2, lambda: main("gan", flags), capsys)
+    assert said.startswith("error: ")
+    assert all(part in said for part in MISTAKES[line]), said
+    assert files(tmp_path) == before
+    assert not Path("runs").exists()
+
+
+def test_a_root_that_may_not_be_written_is_refused(
+    toy: str, signals: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    if os.geteuid():
+        said = exits(2, lambda: main("toy", ["--root", str(locked)]), capsys)
+    else:  # everything is allowed to root: be nobody
+        tmp_path.chmod(0o755)
+        os.seteuid(65534)
+        try:
+            said = exits(2, lambda: main("toy", ["--root", str(locked)]), capsys)
+        finally:
+            os.seteuid(0)
+    assert str(locked) in said
+    assert "(Permission denied): choose another --root" in said
+    assert not list(locked.iterdir())
+
+
+# ---- what a command line means
+
+
+@pytest.mark.parametrize(
+    ("short", "long"), [("--coord", "--arm coord"), ("--no-coord", "--arm conv"), ("", "--arm coord")]
+)
+def test_coord_and_no_coord_are_the_two_arms(short: str, long: str) -> None:
+    assert parse("gan", short.split()) == parse("gan", long.split())
+    assert parse("gan", short.split()).config.coord == ("coord" in long)
+
+
+CHANGED: dict[str, object] = {
+    "seed": 5, "steps": 7, "batch": 9, "precision": "bf16", "compile": True, "log_every": 3, "preview_every": 4,
+    "checkpoint_every": 5, "stem": "tiled", "head": "pooled", "coord_in": "g", "coord_layers": "first", "with_r": True,
+    "padding_mode": "circular", "width": 3, "d_width": 4, "latent": 5, "latent_law": "normal", "loss": "hinge",
+    "gamma": 2.5, "penalty_every": 3, "g_steps": 2, "lr_g": 0.25, "lr_d": 0.5, "beta1": 0.125, "beta2": 0.75,
+    "decay": 0.125, "ema": 0.5, "images": 99, "separation": "paper", "data": "lsun", "size": 32,
+    "data_root": "elsewhere", "data_cache": "there", "category": "kitchen", "fid_weights": "weights.pth",
+}  # fmt: skip
+
+
+def test_every_setting_has_a_flag_that_reaches_the_config(tmp_path: Path) -> None:
+    (tmp_path / "plain.yaml").write_text("study: gan")
+    # architecture has stem and head of its own, so it cannot be changed beside them
+    assert set(CHANGED) == set(GanConfig.model_fields) - {"coord", "architecture"}
+    assert parse("gan", ["--architecture", "paper"]).config.model_dump()["architecture"] == "paper"
+    flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in CHANGED.items()]
+    config = ["--config", str(tmp_path / "plain.yaml")]
+    assert parse("gan", [*config, *flags]).config.model_dump() == {"coord": True, "architecture": "matched", **CHANGED}
+    default = parse("gan", config).config.model_dump()
+    assert not [name for name, value in CHANGED.items() if default[name] == value], "each is another than the default"
+
+
+def test_what_is_said_on_the_command_line_holds_under_smoke_too() -> None:
+    order = parse("gan", ["--smoke", "--steps", "8"])
+    assert order.config == GanConfig(**order.experiment.values).shrunk().model_copy(update={"steps": 8})
+    assert order.smoke
+
+
+def test_whole_numbers_and_names_as_flags() -> None:
+    assert [whole_number(-3, 12)(text) for text in ("-3", "0", "12")] == [-3, 0, 12]
+    for text in ("-4", "13", "x", "", "--3", "1.0", "9" * 5000):
+        with pytest.raises(Exception, match="is not a whole number from -3 to 12"):
+            whole_number(-3, 12)(text)
+    assert one_of("a", "b")("b") == "b"
+    with pytest.raises(Exception, match="'c' is not one of a, b"):
+        one_of("a", "b")("c")
+
+
+# ---- exit codes
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("no such thing"), 2, "error: no such thing"),
+        (RunError("not finite"), 1, "error: not finite"),
+        (Interrupted("stopped after step 3"), 130, "interrupted: stopped after step 3: everything is saved"),
+        (KeyboardInterrupt(), 130, "interrupted: what was saved before is whole"),
+        (OSError(28, "No space left on device", "/a/b"), 1, "error: No space left on device: /a/b; what was saved"),
+        (OSError("strange"), 1, "error: strange; what was saved"),
+        (MemoryError("no more"), 1, "error: out of memory (no more): a smaller --batch"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), 1, "error: out of memory (CUDA out of memory. Tried):"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "error: out of memory ("),
+    ],
+)
+def test_every_end_has_its_code_and_its_line(
+    signals: None, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str
+) -> None:
+    def door() -> None:
+        raise error
+
+    assert exits(code, door, capsys).startswith(line)
+
+
+def test_a_defect_of_ours_keeps_its_traceback(signals: None) -> None:
+    with pytest.raises(ZeroDivisionError):
+        guarded(lambda: 1 // 0)
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        guarded(lambda: torch.ones(2) + torch.ones(3))
+
+
+def test_sigterm_is_a_ctrl_c(signals: None, capsys: pytest.CaptureFixture[str]) -> None:
+    said = exits(130, lambda: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(60), capsys)
+    assert said.startswith("interrupted: ")
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m sandbox; echo $? >&2"
+    reader = subprocess.run(["sh", "-c", f"( {command} ) | true"], cwd=tmp_path, capture_output=True, text=True)
+    assert reader.stderr in ("141\n", "0\n"), "0 where the pipe took all of it before the reader was gone"
+
+
+@pytest.mark.parametrize("module", ["torch", "pydantic", "lightning_fabric", "gan.study", "sandbox.experiment.run"])
+def test_ctrl_c_while_starting_is_one_line(tmp_path: Path, module: str) -> None:
+    code = f"""
+import os, runpy, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["gan", "--smoke"]
+runpy.run_module("sandbox.gan", run_name="__main__", alter_sys=True)
+"""
+    done = python("-c", code, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "interrupted: what was saved before is whole, the same command goes on from there\n"
+    assert not files(tmp_path)
+
+
+# ---- pages
+
+
+def test_the_list_has_a_line_for_each_door_and_each_config(tmp_path: Path) -> None:
+    done = python("-m", "sandbox", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    for study, text in STUDIES.items():
+        door, _, task = study.partition(".")
+        flag = f"--task {task} " if task else f"sandbox.{door} "
+        assert [line.split()[-len(text.split()) :] for line in lines if flag in line] == [text.split()]
+    for name in config_names():
+        assert sum(line.split()[:1] == [name] and len(line.split()) > 3 for line in lines) == 1
+
+
+def test_the_list_refuses_arguments(workshop: Workshop) -> None:
+    command = workshop.module("sandbox", "gan")
+    assert command.wait() == 2
+    assert command.stderr == "error: unknown argument 'gan' (--help lists all)\n"
+
+
+def test_help_is_a_page_with_every_flag_its_meaning_its_default_and_examples(workshop: Workshop) -> None:
+    command = workshop.module("sandbox.gan", "--help", "--config", "gan/sort_of_clevr_paper")
+    assert (command.wait(), command.stderr) == (0, "")
+    page = " ".join(command.stdout.split())
+    order = parse("gan", ["--config", "gan/sort_of_clevr_paper"])
+    for name, field in GanConfig.model_fields.items():
+        default = order.experiment.values.get(name, field.default)
+        if name != "coord":
+            assert f"--{name.replace('_', '-')}" in page
+            shown = {"True": "on", "False": "off"}.get(str(default), default)
+            assert f"{field.description} (default: {shown})" in page
+    for flag in (
+        "--config",
+        "--arm",
+        "--coord",
+        "--no-coord",
+        "--root",
+        "--name",
+        "--overwrite",
+        "--evaluate",
+        "--smoke",
+    ):
+        assert f"{flag} " in page
+    for text in (
+        "conv coord: false",
+        "coord coord: true",
+        "the same command continues",
+        "examples:",
+        "sort_of_clevr_paper",
+    ):
+        assert text in page
+    assert all(len(line) <= 120 for line in command.stdout.splitlines())
+
+
+def test_the_command_line_is_called_by_its_name() -> None:
+    with pytest.raises(UserError, match=COMMAND_LINE):
+        parse("gan", ["--batch", "50", "--images", "40"])

@@ -1,0 +1,280 @@
+"""The comparison as a user runs it: found runs, failed runs, interruptions, reports."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from shop import ENVIRONMENT, WORKSHOP, Command, Workshop, files, outcome
+
+from sandbox.cli.compare import main
+from sandbox.base.errors import RunError, UserError
+from sandbox.launcher.worker import Order
+
+TOY = str(WORKSHOP / "toy.yaml")
+
+
+def _compare(workshop: Workshop, root: Path, *flags: object, config: str = TOY) -> Command:
+    return workshop.module("sandbox.compare", config, "--root", root, *flags)
+
+
+def _scores(folder: Path) -> list[dict[str, str]]:
+    with (folder / "comparison/scores.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _workers(root: Path) -> list[int]:
+    """Processes of runs below a root."""
+    found = subprocess.run(["pgrep", "-f", f"sandbox.launcher.worker .*{root}"], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def _wait_for(ready: Callable[[], object], seconds: float = 90) -> None:
+    until = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < until, "nothing came"
+        time.sleep(0.05)
+
+
+def test_every_run_that_was_missing_is_made(compared: tuple[Path, Command]) -> None:
+    folder, command = compared
+    rows = _scores(folder)
+    assert [(row["arm"], row["seed"], row["state"]) for row in rows] == [
+        ("conv", "0", "complete"), ("coord", "0", "complete"), ("conv", "1", "complete"), ("coord", "1", "complete"),
+    ]  # fmt: skip
+    for row in rows:
+        result = json.loads((folder / row["arm"] / f"seed-{row['seed']}" / "result.json").read_text())
+        assert float(row["score/error"]) == pytest.approx(result["scores"]["score/error"], rel=1e-12)
+    assert "conv, seed 0: complete" not in command.stderr  # it was before
+    assert "coord, seed 0: complete" in command.stderr
+
+
+def test_a_run_that_was_half_done_ends_as_if_never_interrupted(
+    compared: tuple[Path, Command], untouched: tuple[dict[str, object], int]
+) -> None:
+    assert outcome(compared[0] / "coord/seed-0") == untouched[0]
+
+
+def test_the_screen_says_what_came_out_and_where_it_is(compared: tuple[Path, Command]) -> None:
+    folder, command = compared
+    assert "coord against conv: inconclusive (2 paired seeds, 6 are needed)" in command.stdout
+    assert f"report:      {folder / 'comparison/report.html'}" in command.stdout
+    assert f"--logdir {folder}\n" in command.stdout
+    assert (folder / "comparison/report.html").is_file()
+
+
+def test_again_nothing_is_trained_and_the_report_is_the_same(
+    compared: tuple[Path, Command], workshop: Workshop
+) -> None:
+    folder, _ = compared
+    before = {name: content for name, content in files(folder).items() if "tfevents" not in name}
+    for flags in (["--seeds", 2], ["--seeds", 2, "--report-only"], ["--report-only"]):
+        command = _compare(workshop, folder.parents[1], *flags)
+        assert command.wait() == 0, command.stderr
+        after = {name: content for name, content in files(folder).items() if "tfevents" not in name}
+        changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+        assert changed <= {"comparison/report.html", "comparison/report.md"}  # they hold the command
+    assert not _workers(folder)
+
+
+def test_one_run_that_fails_does_not_stop_the_others(workshop: Workshop, tmp_path: Path) -> None:
+    config = tmp_path / "mixed.yaml"
+    arms = "bad: {coord: true, explode_at: 5}\n  coord: {coord: true}"
+    config.write_text(f"study: toy\nexperiment: {{steps: 7, batch: 8, precision: 32}}\narms:\n  {arms}\n")
+    command = _compare(workshop, tmp_path, config=str(config))
+    assert command.wait() == 1
+    (line,) = [line for line in command.stderr.splitlines() if line.startswith("error:")]
+    assert "1 of 2 runs failed" in line
+    assert "not finite at step 5" in line
+    assert [row["state"] for row in _scores(tmp_path / "toy/mixed")] == ["interrupted", "complete"]
+    assert "not finite at step 5" in (tmp_path / "toy/mixed/comparison/report.html").read_text()
+    assert "Traceback" not in command.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+def test_stopped_in_the_middle_nothing_goes_on_and_nothing_is_lost(
+    workshop: Workshop, tmp_path: Path, number: signal.Signals
+) -> None:
+    flags = ("--seeds", 1, "--arms", "coord", "--steps", 400, "--checkpoint-every", 5000)
+    command = _compare(workshop, tmp_path, *flags)
+    metrics = tmp_path / "toy/toy/coord/seed-0/metrics.jsonl"
+    _wait_for(lambda: metrics.exists() and metrics.stat().st_size > 1000)
+    command.kill(number)
+    code = command.wait()
+    if number == signal.SIGKILL:
+        assert code == -signal.SIGKILL
+        _wait_for(lambda: not _workers(tmp_path))  # they notice that nobody waits for them any more
+    else:
+        assert code == 130
+        assert "the same command continues" in command.stderr
+        assert not _workers(tmp_path)
+    saved = [path.name for path in (tmp_path / "toy/toy/coord/seed-0/checkpoints").glob("step-*")]
+    assert saved, "the steps since the start are lost"
+    again = _compare(workshop, tmp_path, *flags)
+    assert again.wait() == 0, again.stderr
+    log = (tmp_path / "toy/toy/comparison/logs/coord/seed-0.log").read_text()
+    assert "interrupted, cpu, 32" in log  # it was continued, not begun anew
+
+
+def test_two_at_a_time_are_refused(compared: tuple[Path, Command], workshop: Workshop) -> None:
+    from filelock import FileLock
+
+    with FileLock(compared[0] / ".comparison.lock"):
+        command = _compare(workshop, compared[0].parents[1])
+        assert command.wait() == 2
+        assert _compare(workshop, compared[0].parents[1], "--report-only").wait() == 0  # what there is, at any time
+    assert command.complaints() == [f"error: {compared[0]} is being compared by another process"]
+
+
+def _copy(compared: tuple[Path, Command], root: Path) -> Path:
+    target = root / "toy/toy"
+    shutil.copytree(compared[0], target, ignore=shutil.ignore_patterns(".*lock"))
+    return target
+
+
+def test_runs_of_another_precision_are_not_paired(compared: tuple[Path, Command], tmp_path: Path, toy: str) -> None:
+    config = _copy(compared, tmp_path) / "coord/seed-1/config.yaml"
+    config.write_text(config.read_text().replace("precision: '32'", "precision: bf16", 1))
+    for flags in (["--report-only"], []):
+        with pytest.raises(UserError, match=r"different precision are not compared.*bf16") as error:
+            main([TOY, "--seeds", "2", "--root", str(tmp_path), *flags])
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--rate", "0.25", "--seeds", "2"], r"another configuration \(rate: 0.05 -> 0.25\).*--name"),
+        (["--report-only", "--name", "nothing"], "holds no run of conv, coord"),
+        (["--report-only", "--seeds", "7,8"], "holds no run of conv, coord"),
+        (["--device", "cuda", "--seeds", "3"], "device 'cuda' is not available"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_trained(
+    compared: tuple[Path, Command], tmp_path: Path, toy: str, flags: list[str], message: str
+) -> None:
+    before = files(_copy(compared, tmp_path))
+    with pytest.raises(UserError, match=message):
+        main([TOY, "--root", str(tmp_path), *flags])
+    after = files(tmp_path / "toy/toy")
+    after.pop(".comparison.lock", None)
+    assert after == before
+    assert {path.name for path in (tmp_path / "toy").iterdir()} == {"toy"}
+
+
+def test_a_report_alone_says_what_is_missing(compared: tuple[Path, Command], tmp_path: Path, toy: str) -> None:
+    folder = _copy(compared, tmp_path)
+    (folder / "coord/seed-1/result.json").unlink()
+    shutil.rmtree(folder / "conv/seed-0")
+    report = main([TOY, "--root", str(tmp_path), "--report-only"]).read_text()
+    assert "2 of 4 runs" in report
+    assert [row["state"] for row in _scores(folder)] == ["new", "complete", "complete", "interrupted"]
+
+
+def test_a_killed_process_is_named(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Order.begin
+
+    def begin(order: Order) -> "subprocess.Popen[bytes]":
+        process = real(order)
+        process.kill()
+        return process
+
+    monkeypatch.setattr(Order, "begin", begin)
+    with pytest.raises(RunError, match=r"1 of 1 runs failed.*killed by SIGKILL"):
+        main([TOY, "--root", str(tmp_path), "--seeds", "1", "--arms", "conv"])
+
+
+def test_help_is_quick_and_lists_every_setting() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "sandbox.compare", "gan/sort_of_clevr", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**ENVIRONMENT, "COLUMNS": "120"})
+    assert "--penalty-every" in done.stdout
+    assert "--seed " not in done.stdout
+    assert "coord_r" in done.stdout
+    assert " torch\n" not in done.stderr  # seconds of importing
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("arm: coord", "arm: other"), r"coord/seed-1 holds another run than its name says: 'other', not 'coord'"),
+        (("seed: 1", "seed: 7"), r"seed-1 holds another run than its name says: 7, not 1"),
+        (("rate: 0.05", "rate: 0.5"), r"runs of one arm must not differ but in the seed: rate: 0.05 -> 0.5"),
+    ],
+)
+def test_a_report_pairs_only_what_belongs_together(
+    compared: tuple[Path, Command], tmp_path: Path, toy: str, change: tuple[str, str], message: str
+) -> None:
+    config = _copy(compared, tmp_path) / "coord/seed-1/config.yaml"
+    assert change[0] in config.read_text()
+    config.write_text(config.read_text().replace(*change, 1))
+    with pytest.raises(UserError, match=message):
+        main([TOY, "--root", str(tmp_path), "--report-only"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("result.json", "{"), ("result.json", '{"scores": 5}'), ("result.json", '{"scores": {"a": "b"}}'),
+     ("config.yaml", "study: toy")],
+)  # fmt: skip
+def test_a_damaged_run_is_reported_and_the_others_with_it(
+    compared: tuple[Path, Command], tmp_path: Path, toy: str, name: str, content: str
+) -> None:
+    folder = _copy(compared, tmp_path)
+    (folder / "coord/seed-1" / name).write_text(content)
+    report = main([TOY, "--root", str(tmp_path), "--report-only"]).read_text()
+    assert "3 of 4 runs" in report
+    assert str(folder / "coord/seed-1" / name) in report
+    with pytest.raises(UserError, match=f"seed-1/{name}"):  # before anything is trained
+        main([TOY, "--root", str(tmp_path), "--seeds", "2"])
+
+
+def test_damaged_lines_of_a_curve_are_left_out(
+    compared: tuple[Path, Command], tmp_path: Path, toy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = _copy(compared, tmp_path) / "coord/seed-1/metrics.jsonl"
+    metrics.write_text('{"ima\n[1]\n{"images": "x"}\n' + metrics.read_text())
+    main([TOY, "--root", str(tmp_path), "--report-only"])
+    assert "3 damaged lines are left out" in capsys.readouterr().err
+
+
+def test_settings_go_not_with_a_report_alone(toy: str) -> None:
+    with pytest.raises(UserError, match="--rate goes not with --report-only"):
+        main([TOY, "--report-only", "--rate", "0.5"])
+
+
+def test_the_runs_say_what_they_had_the_same_of(workshop: Workshop, tmp_path: Path) -> None:
+    command = _compare(workshop, tmp_path, "--budget", "macs", "--seeds", 1)
+    assert command.wait() == 0, command.stderr
+    assert "coord: 7 steps" in command.stdout  # 11 * 224 / 352, tests/sandbox/test_budget.py
+    folder = tmp_path / "toy/toy_macs"
+    assert "steps: 7\n" in (folder / "coord/seed-0/config.yaml").read_text()
+    again = _compare(workshop, tmp_path, "--report-only", "--name", "toy_macs")
+    assert again.wait() == 0, again.stderr
+    assert "equal multiply-adds" in (folder / "comparison/report.md").read_text()
+    (folder / "comparison/budget").unlink()
+    assert _compare(workshop, tmp_path, "--report-only", "--name", "toy_macs").wait() == 0
+    assert "steps not equal" in (folder / "comparison/report.md").read_text()
+
+
+def test_an_edit_of_the_file_meanwhile_does_not_tell_the_arms_apart(workshop: Workshop, tmp_path: Path) -> None:
+    config = tmp_path / "edited.yaml"
+    config.write_text((WORKSHOP / "toy.yaml").read_text())
+    command = _compare(workshop, tmp_path, config=str(config))
+    copy = tmp_path / "toy/edited/comparison/experiment.yaml"
+    _wait_for(copy.exists)
+    config.write_text(config.read_text().replace("steps: 11", "steps: 5"))
+    assert command.wait() == 0, command.stderr
+    assert {row["steps"] for row in _scores(tmp_path / "toy/edited")} == {"11"}
+
+
+def test_torchrun_is_for_one_run(toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="torchrun and srun train one run"):
+        main([TOY, "--root", str(tmp_path)])

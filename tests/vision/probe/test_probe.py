@@ -1,0 +1,205 @@
+"""The position probe on encoders whose answer is known, its maps and measures, and what its command line means."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from probes import CPU, config
+from shop import SmokeRun
+from torch import Tensor, nn
+
+from sandbox.experiment.config import study_scores
+from sandbox.base.errors import UserError
+from sandbox.train.loop import make_fabric
+from vision.door import arguments
+from vision.probe.config import INPUTS, MAPS, table
+from vision.position.encoders import Encoder
+from vision.probe.maps import mean_absolute_error, position_maps, rank_correlation
+from vision.probe.probe import PositionProbe, shuffled
+from vision.probe.probing import Probing
+from vision.position.study import Fingerprint, PositionStudy
+
+
+def encoder(network: nn.Module, size: int = 32, names: tuple[str, ...] = ("",)) -> Encoder:
+    return Encoder(network.eval(), size, lambda images: images, names=names)
+
+
+def probed(network: nn.Module, **fields: Any) -> dict[str, float]:
+    probing = Probing(config(**fields), encoder(network), CPU)
+    probing.train()
+    return probing.scores()
+
+
+class Coordinates(nn.Module):
+    """Knows nothing of its image but where its pixels are."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        b, _, h, w = images.shape
+        rows, columns = torch.linspace(-1, 1, h)[:, None], torch.linspace(-1, 1, w)[None, :]
+        return torch.stack([rows.expand(h, w), columns.expand(h, w)]).expand(b, -1, -1, -1)
+
+
+class Constant(nn.Module):
+    """Says the same everywhere."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3), keepdim=True).expand_as(images)
+
+
+# ---- maps and measures
+
+
+def test_the_maps_are_what_their_names_say() -> None:
+    h, v, g, hs, vs = position_maps(28)
+    assert torch.equal(h, v.T)
+    assert torch.equal(hs, vs.T)
+    assert h[5].tolist() == pytest.approx(torch.linspace(0, 1, 28).tolist())
+    assert hs.std(1).max() == 0  # horizontal stripes: rows of one value
+    assert g.argmax() in (13 * 28 + 13, 13 * 28 + 14, 14 * 28 + 13, 14 * 28 + 14)
+    maps = position_maps(28)
+    assert maps.min() >= 0
+    assert maps.max() <= 1
+    rises = (hs[:, 0].diff().sign().diff() != 0).sum()
+    assert rises == 5  # extremes of 2.5 periods
+
+
+def test_chance_of_a_ramp_is_a_quarter() -> None:
+    maps = position_maps(28)[:2]
+    half = torch.full((1, 2, 28, 28), 0.5)
+    np.testing.assert_allclose(mean_absolute_error(half, maps), 0.259, atol=1e-3)  # the paper, at 224 pixels: .251
+
+
+@given(st.floats(0.1, 5), st.floats(-3, 3))
+def test_rank_correlation_knows_only_the_order(power: float, shift: float) -> None:
+    maps = position_maps(12).double()
+    answers = torch.stack([maps**power + shift, -maps + shift, torch.full_like(maps, shift)])
+    found = rank_correlation(answers, maps)
+    np.testing.assert_allclose(found[0], 1, atol=1e-6)
+    np.testing.assert_allclose(found[1], -1, atol=1e-6)
+    assert (found[2] == 0).all()  # constant: undefined, reported as 0
+
+
+def test_rounding_is_no_position() -> None:
+    maps = position_maps(8)
+    assert (rank_correlation(0.3 + 1e-6 * maps[None], maps) == 0).all()
+
+
+# ---- encoders whose answer is known
+
+
+def test_an_encoder_that_says_its_coordinates_scores_one() -> None:
+    scores = probed(Coordinates())
+    for shown in INPUTS:
+        assert scores[f"score/spc_h_{shown}"] > 0.999
+        assert scores[f"score/spc_v_{shown}"] > 0.999
+        assert scores[f"score/mae_h_{shown}"] < 0.02
+    assert scores["score/spc"] > 0.999
+
+
+def test_an_encoder_that_says_the_same_everywhere_scores_zero() -> None:
+    scores = probed(Constant())
+    assert {tag: value for tag, value in scores.items() if "spc" in tag and value} == {}
+    assert scores["score/mae_h_natural"] == pytest.approx(0.26, abs=0.02)
+
+
+def test_a_probe_s_own_padding_is_a_source_of_position() -> None:
+    padded = probed(Constant(), probe_padding="1", depth="2", hidden=4, steps=60)
+    assert padded["score/spc_g_natural"] > 0.1
+
+
+def test_features_on_shuffled_places_hold_no_position() -> None:
+    scores = probed(Coordinates(), shuffle=True, test_images=16)
+    assert abs(scores["score/spc"]) < 0.06
+
+
+@given(st.integers(0, 3), st.integers(2, 9))
+@settings(max_examples=20, deadline=None)
+def test_shuffling_moves_whole_feature_vectors(seed: int, grid: int) -> None:
+    features = torch.arange(2 * 3 * grid**2, dtype=torch.float32).view(2, 3, grid, grid)
+    moved = shuffled(features, seed)
+    assert torch.equal(moved.flatten(2).sort(2).values, features.flatten(2))
+    assert torch.equal(moved[:, 1] - moved[:, 0], torch.full_like(moved[:, 0], grid**2))
+
+
+def test_standardised_features_are_padded_with_zeros_of_their_own() -> None:
+    features = torch.randn(4, 3, 8, 8) * torch.tensor([1.0, 50.0, 1e-3])[:, None, None] + 7
+    probe = PositionProbe(3, kernel=3, depth=1, padding=1, hidden=1, grid=8)
+    probe.standardise(features)
+    centred = (nn.functional.pad(features, (1, 1, 1, 1)) - probe.mean[:, None, None]) / probe.deviation[:, None, None]
+    expected = nn.functional.conv2d(centred, probe.first.weight, probe.first.bias)
+    torch.testing.assert_close(probe(features), expected, rtol=1e-3, atol=1e-2)
+
+
+def test_a_probe_larger_than_the_grid_is_refused() -> None:
+    with pytest.raises(UserError, match="3 convolutions of 7x7 leave nothing of 8x8"):
+        Probing(config(grid=8, kernel="7", depth="3"), encoder(nn.Identity()), CPU)
+
+
+# ---- the study
+
+
+def test_the_study_keeps_its_promises_to_the_loop() -> None:
+    results = []
+    for noise in (1, 2):
+        study = PositionStudy(config(steps=4), make_fabric("cpu", "32"))
+        for step in (1, 2):
+            torch.manual_seed(noise)
+            losses = study.step(step)
+        results.append([*losses.values(), *(p.detach() for p in study.probing.trainer.probe.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    picture, scores = study.preview()
+    assert picture.dtype == np.uint8
+    assert scores.keys() == {"preview/spc"}
+    assert study.film(frames=4, count=2, path="loop", seed=0).shape[:2] == (4, 2)
+    declared = {score.tag for score in study_scores("vision.position", study.config)}
+    assert declared == study.evaluate().keys()
+    assert len(declared) == 2 + 2 * len(MAPS) * len(INPUTS)
+
+
+def test_a_probe_does_not_go_on_with_other_weights() -> None:
+    with pytest.raises(UserError, match="not those that this run began with"):
+        Fingerprint(1).load_state_dict(Fingerprint(2).state_dict())
+
+
+def test_the_table_has_a_row_a_map() -> None:
+    lines = table({"score/spc_h_natural": 0.5, "score/mae_vs_noise": None, "score/spc": 0.25})
+    assert len(lines) == 2 + len(MAPS) + 1
+    assert lines[2].split()[:2] == ["H", "0.500"]
+    assert lines[-1].split() == ["score/spc", "0.250"]
+
+
+# ---- what a command line means
+
+
+def test_a_target_names_its_run(smoke_run: SmokeRun) -> None:
+    probe = ["--task", "position", "--target"]
+    assert arguments([*probe, "vgg16"])[-1] == "--arm=vgg16"
+    assert arguments([*probe, "resnet34"])[-2:] == ["--arm=probe", "--name=position_resnet34"]
+    given = [*probe, "resnet34", "--name", "mine"]
+    assert arguments(given) == [*given, "--arm=probe"]
+    assert arguments([*given, "--arm", "vgg16"]) == [*given, "--arm", "vgg16"]
+    assert arguments(["--task", "regression"]) == ["--task", "regression"]
+    name = arguments([*probe, str(smoke_run.folder), "--target-module=ema"])[-1]
+    assert name.startswith("--name=position_")
+    assert len(name) < 7 + 64
+    assert "coord-seed-0-ema" in name
+    with pytest.raises(UserError, match="is no run folder"):
+        arguments([*probe, str(smoke_run.folder.parent / "seed-1")])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"target": "vg16"}, "did you mean 'vgg16'"),
+        ({"stages": "0"}, "levels counted from 1"),
+        ({"strip_padding": True}, "target image has none"),
+        ({"images": 4}, "must not exceed images"),
+        ({"kernel": 2}, "allowed are 1, 3, 5, 7"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        config(**fields)

@@ -1,0 +1,89 @@
+"""Settings and scores of the VAE study. No torch here: `python -m sandbox.vae --help` reads this module alone."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sandbox.experiment.config import Config, CoordLayers, PaddingMode, Score
+from sandbox.data.shapes import Separation
+
+Decoder = Literal["matched", "broadcast"]
+CoordIn = Literal["encoder", "decoder", "both"]
+LikelihoodName = Literal["bernoulli", "gaussian", "gaussian_learned"]
+Stem = Literal["dense", "tiled"]
+Head = Literal["dense", "pooled"]
+
+
+class VaeConfig(Config):
+    """A VAE run. Liu et al. 2018 publish neither architecture nor settings of theirs: all of these are ours."""
+
+    DATA: ClassVar[tuple[str, ...]] = ("batch", "latent", "images", "separation")
+
+    FILM: ClassVar[str] = (
+        "The arms side by side on the same latents and images: the first half of the walks goes through the prior, the "
+        "second from held-out image to held-out image."
+    )
+
+    decoder: Decoder = Field(
+        "matched", description="matched: upsampling blocks; broadcast: the latent on every pixel (arXiv 1901.07017)"
+    )
+    coord_in: CoordIn = Field("both", description="which networks of the coord arm know coordinates")
+    coord_layers: CoordLayers = Field(
+        "all", description="which of their convolutions do; in the broadcast decoder always the first alone"
+    )
+    with_r: bool = Field(False, description="the radius as a third coordinate")
+    padding_mode: PaddingMode = Field("zeros", description="padding of every convolution")
+    width: int = Field(16, ge=1, le=512, description="decoder channels at 64x64; broadcast: twice that in each layer")
+    e_width: int = Field(16, ge=1, le=512, description="encoder channels at 32x32")
+    stem: Stem = Field("dense", description="start of the matched decoder; tiled: one vector on all of 4x4")
+    head: Head = Field("dense", description="encoder's end; pooled: the mean over 4x4, which has no place")
+    latent: int = Field(10, ge=1, le=4096, description="size of the latent vector")
+    likelihood: LikelihoodName = Field(
+        "bernoulli",
+        description="law of a pixel, 0 to 1; gaussian has sigma, gaussian_learned learns one for all",
+    )
+    sigma: float = Field(0.1, gt=0, le=10, description="standard deviation of the Gaussian; where it starts if learned")
+    beta: float = Field(1.0, ge=0, le=1e4, description="weight of the KL divergence; 1 is the ELBO")
+    warmup: float = Field(0.1, ge=0, le=1, description="first share of the steps over which beta rises from 0 (linear)")
+    lr: float = Field(1e-3, gt=0, le=1, description="Adam learning rate")
+    rise: float = Field(
+        0.0, ge=0, le=1, description="first share of the steps over which the rate rises from 0 (linear)"
+    )
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the mean gradient")
+    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the squared gradient")
+    decay: float = Field(0.5, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")
+    images: int = Field(50_000, ge=32, le=10**7, description="training images; image i is always the same")
+    separation: Separation = Field(
+        "clear", description="clear: objects never touch; paper: centres at least 20 px apart"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.batch > self.images:
+            raise ValueError(f"batch ({self.batch}) must not exceed images ({self.images})")
+        if self.decoder == "broadcast" and self.stem == "tiled":
+            raise ValueError("stem tiled is for decoder matched: broadcast tiles the latent anyway")
+        return self
+
+    def differs_by_coordinates_alone(self, other: Config) -> bool:
+        """Whether the two arms share topology and content weights at one seed."""
+        fields = {name: getattr(other, name) for name in ("coord", "coord_in", "coord_layers", "with_r")}
+        return self.model_copy(update=fields) == other
+
+    def shrunk(self) -> Self:
+        """The recipe in seconds: thin networks."""
+        return super().shrunk().model_copy(update={"width": 2, "e_width": 2, "images": 64})
+
+
+CONFIG = VaeConfig
+SCORES = (
+    Score("score/position_error", "lower", "position error (pixels)", primary=True, curve="preview/position_error"),
+    Score("score/test_elbo", "higher", "test ELBO (nats per image)", curve="preview/elbo"),
+    Score("score/reconstruction_valid", "higher", "valid reconstructions (share)"),
+    Score("score/right_kind", "higher", "reconstructed objects of the right shape (share)"),
+    Score("score/valid", "higher", "valid samples (share)", curve="preview/valid"),
+    Score("score/coherence", "higher", "coherence of paths, prior (share)"),
+    Score("score/image_coherence", "higher", "coherence of paths between images (share)"),
+    Score("score/readout_position", "higher", "linear readout of positions (R^2)"),
+    Score("score/readout_kind", "higher", "linear readout of shapes (R^2)"),
+)

@@ -1,0 +1,1 @@
+"""What the tasks that train a classifier of images share."""

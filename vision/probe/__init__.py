@@ -1,0 +1,1 @@
+"""The position probe, which reads how much position features hold; shared by position and padding."""

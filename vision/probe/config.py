@@ -1,0 +1,164 @@
+"""Settings and scores of the position probe. No torch here: `--task position --help` reads this module alone."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from sandbox.experiment.config import Config, Score
+from sandbox.base.errors import nearest
+
+Data = Literal["rooms", "shapes", "folder"]
+Resize = Literal["bilinear", "nearest"]
+Kernel = Literal["1", "3", "5", "7"]
+Depth = Literal["1", "2", "3"]
+ProbePadding = Literal["0", "1", "2"]
+
+MAPS = {
+    "h": "horizontal ramp", "v": "vertical ramp", "g": "Gaussian", "hs": "horizontal stripes", "vs": "vertical stripes",
+}  # fmt: skip
+INPUTS = ("natural", "black", "white", "noise")
+# torchvision's families whose levels are those of the paper, or their like.
+MODELS = (
+    "alexnet",
+    *(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2",
+)  # fmt: skip
+PAPER = "Islam et al. 2020"
+
+
+class PositionConfig(Config):
+    """A probe of one network. Where the paper states a value and this is another, the help says so."""
+
+    config_field: ClassVar[str | None] = "task"
+    DATA: ClassVar[tuple[str, ...]] = ("batch", "data", "images", "test_images", "roll")
+    PLACES: ClassVar[tuple[str, ...]] = ("data_root", "test_root")
+    FILM: ClassVar[str] = (
+        "Left an image that is rolled around, then what the probe says of the horizontal and the vertical ramp: what "
+        "stays comes from position, what travels along from the content."
+    )
+
+    task: Literal["position"] = Field("position", description="the position probe")
+    target: str = Field(
+        "image", description="what is probed: image (no encoder), a torchvision name such as vgg16, or a run's folder"
+    )
+    target_module: str = Field("", description="which network of a run; nothing: the one that sees images, if any")
+    weights: str = Field(
+        "auto", description="of a torchvision target: a file, random, auto (those in torch's hub cache, else random), "
+        "or download (fetches ImageNet's into that cache)",
+    )  # fmt: skip
+    stages: str = Field(
+        "all", coerce_numbers_to_str=True, min_length=1,
+        description="which levels of the target, counted from 1: all, 2, or 1,3",
+    )  # fmt: skip
+    strip_padding: bool = Field(False, description="remove the padding of the target's convolutions")
+    data: Data = Field("rooms", description="natural images: drawn rooms, shapes, or a folder of images")
+    data_root: str = Field(
+        "data/DUTS", coerce_numbers_to_str=True,
+        description="folder of images, or of DUTS-TR and DUTS-TE or of PASCAL-S (data folder)",
+    )  # fmt: skip
+    test_root: str = Field(
+        "", coerce_numbers_to_str=True,
+        description="the same for testing, of DUTS its DUTS-TE; nothing: data_root's DUTS-TE, else its last images "
+        "(data folder)",
+    )  # fmt: skip
+    size: int = Field(
+        0, ge=0, le=1024, description=f"pixels along an image's edge; 0: a run's own, else 112 ({PAPER}: 224)"
+    )
+    batch: int = Field(8, ge=2, le=2**20, description=f"images in a step, each with all its places ({PAPER}: 32)")
+    images: int = Field(96, ge=2, le=10**6, description="training images, kept as features in memory (float32)")
+    test_images: int = Field(32, ge=1, le=10**6, description="natural images that score, and as many of noise")
+    roll: bool = Field(
+        True, description=f"roll each image around by a random way: its content says nothing of its place ({PAPER}: no)"
+    )
+    shuffle: bool = Field(False, description="control: give each image's features to its places anew, at random")
+    grid: int = Field(28, ge=4, le=256, description=f"places along an edge of features and maps ({PAPER})")
+    resize: Resize = Field("bilinear", description=f"how levels come to the grid ({PAPER}: bilinear)")
+    kernel: Kernel = Field("3", description=f"of the probe's convolutions ({PAPER}: 3; also 1, 5, 7)")
+    depth: Depth = Field("1", description=f"convolutions of the probe, ReLU between them ({PAPER}: 1; also 2, 3)")
+    probe_padding: ProbePadding = Field("0", description=f"zeros around the probe's inputs ({PAPER}: 0; also 1, 2)")
+    hidden: int = Field(16, ge=1, le=1024, description="channels between the probe's convolutions, for each map")
+    steps: int = Field(300, ge=1, le=10**9, description=f"training steps of the probe ({PAPER}: 15 epochs of DUT-S)")
+    lr: float = Field(3e-3, gt=0, le=1, description=f"Adam learning rate ({PAPER}: SGD with momentum)")
+    l2: float = Field(1e-4, ge=0, le=1, description=f"weight of the L2 penalty, as weight_decay ({PAPER}: 1e-4)")
+    decay: float = Field(0.5, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")
+
+    @field_validator("target")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        names = ("image", *MODELS)
+        if "/" not in value and value not in names:
+            raise ValueError("allowed are image, a run's folder (with a / in it) and torchvision's AlexNet, VGGs and "
+                             f"ResNets{nearest(value, names)}")  # fmt: skip
+        return value
+
+    @field_validator("stages")
+    @classmethod
+    def _levels(cls, value: str) -> str:
+        if value != "all" and not re.fullmatch(r"[1-9]\d?(,[1-9]\d?)*", value):
+            raise ValueError("allowed are all, or levels counted from 1 such as 2 or 1,3")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.batch > self.images:
+            raise ValueError(f"batch ({self.batch}) must not exceed images ({self.images})")
+        if self.strip_padding and self.target == "image":
+            raise ValueError("strip_padding removes an encoder's padding: target image has none")
+        return self
+
+    @property
+    def data_note(self) -> str:
+        """Which images stand for natural ones."""
+        notes = {"rooms": "drawn rooms", "shapes": "shapes on white", "folder": f"those of {self.data_root}"}
+        return f"Natural images: {notes[self.data]}{', rolled' if self.roll else ''}."
+
+    def differs_by_coordinates_alone(self, other: Config) -> bool:
+        """Never: what differs lies in what is probed."""
+        return False
+
+    def shrunk(self) -> Self:
+        """The recipe in seconds: few and small images."""
+        size = self.size or (0 if "/" in self.target else 64)
+        return super().shrunk().model_copy(update={"images": 8, "test_images": 2, "size": size, "hidden": 2})
+
+
+CONFIG = PositionConfig
+
+
+def position_scores(curve: str | None) -> tuple[Score, ...]:
+    """What every probe reports; the primary score is the mean over the two ramps on natural images."""
+    measures: tuple[tuple[str, Literal["higher", "lower"]], ...] = (("spc", "higher"), ("mae", "lower"))
+    each = [
+        Score(f"score/{measure}_{name}_{shown}", better, f"{measure.upper()} {name.upper()}, {shown}")
+        for measure, better in measures
+        for name in MAPS
+        for shown in INPUTS
+    ]
+    return (
+        Score("score/spc", "higher", "SPC of H and V, natural images", primary=True, curve=curve),
+        Score("score/mae", "lower", "MAE of H and V, natural images"),
+        *each,
+    )
+
+
+SCORES = position_scores("preview/spc")
+
+
+def table(scores: Mapping[str, float | None]) -> list[str]:
+    """The scores as the paper's Table 1 lays them out: a row a map, SPC and MAE on each kind of image."""
+    head = "".join(f"{shown:>9}" for shown in INPUTS)
+    lines = [f"{'':6}{'SPC':38}MAE", f"{'':4}{head}  {head}"]
+    for name in MAPS:
+        parts = [[scores.get(f"score/{measure}_{name}_{shown}") for shown in INPUTS] for measure in ("spc", "mae")]
+        cells = ["".join(f"{_number(value):>9}" for value in part) for part in parts]
+        lines.append(f"{name.upper():4}{cells[0]}  {cells[1]}")
+    rest = {tag: value for tag, value in scores.items() if not re.fullmatch(r"score/(spc|mae)_[a-z]+_[a-z]+", tag)}
+    return [*lines, *(f"{tag:28} {_number(value)}" for tag, value in rest.items())]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"

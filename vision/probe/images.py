@@ -1,0 +1,120 @@
+"""The images that a probe is trained and scored on: natural ones, black, white and noise."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from sandbox.nn.blocks import keyed_generator
+from sandbox.data.records import Source, prepare
+from sandbox.data.rooms.rooms import SIZES, Rooms
+from sandbox.data.shapes import SortOfClevr
+from sandbox.base.errors import UserError, warn
+from vision.probe.config import PositionConfig
+
+Bytes = UInt8[np.ndarray, "_ 3 h w"]
+Images = Float[Tensor, "_ 3 h w"]
+TEST_FROM = 1_000_000  # index of the first drawn test image: far beyond the training images
+# Folders of images inside the archives of the paper's two data sets, training first; beside them lie masks.
+LAYOUTS = (
+    ("DUTS-TR/DUTS-TR-Image", "DUTS-TE/DUTS-TE-Image"),
+    ("DUTS-TR-Image", "DUTS-TE-Image"),
+    ("datasets/imgs/pascal",), ("PASCAL-S/Imgs",), ("PASCAL-S/Image",), ("Imgs",), ("Image",),
+)  # fmt: skip
+FETCH = (
+    "nothing is downloaded for you: DUT-S (the paper's training images) is at http://saliencydetection.net/duts, "
+    "PASCAL-S (its test images) at http://cbs.ic.gatech.edu/salobj; any folder of images will do"
+)
+
+
+def natural_images(config: PositionConfig, size: int) -> tuple[Bytes, Bytes]:
+    """Training and test images of a configuration: ``(images, 3, size, size)`` and ``(test_images, ...)``.
+
+    Raises:
+        UserError: the folder is not there, or holds too few images; the message says what to fetch.
+    """
+    counts = (config.images, config.test_images)
+    if config.data == "folder":
+        train, test = _from_folders(config, size)
+    else:
+        rows = np.arange(counts[0]), TEST_FROM + np.arange(counts[1])
+        train, test = (_drawn(config, indices, size) for indices in rows)
+    if config.roll:
+        train, test = (rolled(images, k) for k, images in enumerate((train, test)))
+    return train, test
+
+
+def _drawn(config: PositionConfig, indices: Int64[np.ndarray, " n"], size: int) -> Bytes:
+    if config.data == "rooms":
+        images = Rooms(size=max(size, SIZES[0])).render(indices).images
+    else:
+        images = SortOfClevr().render(indices).images
+    return images if images.shape[-1] == size else resized(images, size)
+
+
+def resized(images: Bytes, size: int) -> UInt8[np.ndarray, "_ 3 _ _"]:
+    """Images at another size (bilinear, with antialiasing)."""
+    scaled = torch.nn.functional.interpolate(
+        torch.from_numpy(images).float(), size=(size, size), mode="bilinear", antialias=True
+    )
+    smaller: UInt8[np.ndarray, "_ 3 _ _"] = scaled.round().clamp(0, 255).to(torch.uint8).numpy()
+    return smaller
+
+
+def rolled(images: Bytes, key: int) -> Bytes:
+    """Each image rolled around both axes by offsets of its own, the same in every run."""
+    generator, size = keyed_generator(0, "roll", key), images.shape[-1]
+    offsets = torch.randint(size, (len(images), 2), generator=generator).tolist()
+    return np.stack([np.roll(image, offset, (1, 2)) for image, offset in zip(images, offsets, strict=True)])
+
+
+def _from_folders(config: PositionConfig, size: int) -> tuple[Bytes, Bytes]:
+    found = _folders(Path(config.data_root), "--data-root")
+    train = found[0]
+    if config.test_root:
+        found = [train, _folders(Path(config.test_root), "--test-root")[-1]]
+    test, names = found[-1], train.keys
+    if len(found) == 1:  # the last ones test, in the order of their names
+        keys = names[-config.test_images :]
+        names = names[: -len(keys)]
+    else:
+        keys = test.keys[: config.test_images]
+    wanted = (("images", names, config.images, train), ("test-images", keys, config.test_images, test))
+    for flag, there, count, source in wanted:
+        if len(there) < count:
+            raise UserError(f"--{flag} is {count}, but {source.path} has {len(there)} for it: ask for fewer; {FETCH}")
+    first, second = (_decoded(source, there[:count], size) for _, there, count, source in wanted)
+    return first, second
+
+
+def _folders(root: Path, flag: str) -> list[Source]:
+    """Where images lie: one folder, or that of the training and that of the test images."""
+    layouts = [[root / part for part in layout if (root / part).is_dir()] for layout in LAYOUTS]
+    sources = [Source(place, is_lmdb=False) for place in next(filter(None, layouts), [root])]
+    for source in sources:
+        if not source.path.is_dir() or not source.keys:
+            what = "holds no images" if source.path.is_dir() else "is no folder"
+            raise UserError(f"{flag}: {source.path} {what}: {FETCH}")
+    return sources
+
+
+def _decoded(source: Source, keys: list[bytes], size: int) -> Bytes:
+    images, broken = [], []
+    for key, content in zip(keys, source.records(keys), strict=True):
+        try:
+            images.append(prepare(content or b"", size))
+        except (OSError, ValueError, SyntaxError):
+            broken.append(key.decode(errors="replace"))
+    if not images:
+        raise UserError(f"{source.path}: none of its images can be decoded, {broken[0]} for one")
+    if broken:
+        warn(f"{source.path}: {len(broken)} images cannot be decoded and are left out, {broken[0]} for one")
+    return np.stack(images)
+
+
+def plain_images(size: int, noise: int) -> dict[str, Images]:
+    """One black image, one white one, and ``noise`` of independent uniform values; all in [0, 1]."""
+    values = torch.rand(noise, 3, size, size, generator=keyed_generator(0, "noise"))
+    return {"black": torch.zeros(1, 3, size, size), "white": torch.ones(1, 3, size, size), "noise": values}

@@ -1,0 +1,128 @@
+"""The levels of a network: which of its layers' outputs a probe reads, and how they are read."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sandbox.base.errors import UserError, one_line
+from sandbox.nn.padded import PaddedConv
+from vision.probe.config import Resize
+
+COLOURS = 3  # outputs of so few channels are pictures or logits, read only where a resolution has nothing else
+_POOLS = (
+    nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.Dropout, nn.Dropout2d,
+    nn.Identity,
+)  # fmt: skip
+Hook = Callable[[str, nn.Module, Tensor], None]
+
+
+class _Reached(Exception):
+    """The last level is there: the rest of the network need not run."""
+
+
+@contextmanager
+def _watched(network: nn.Module, hook: Hook, names: Sequence[str] | None = None) -> Iterator[None]:
+    handles = [
+        module.register_forward_hook(lambda module, _, out, name=name: hook(name, module, out))
+        for name, module in network.named_modules()
+        if names is None or name in names
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def find_levels(network: nn.Module, inputs: Tensor) -> list[str]:
+    """Names of the modules whose outputs are the levels of a network, in the order in which they are computed.
+
+    One a resolution, the last whose output has it, pools left out; of VGG16 these are the paper's five. Layers of at
+    most 3 channels count only where a resolution has no others, the network's own output only where nothing else does.
+
+    Raises:
+        UserError: no layer's output has places.
+    """
+    found: dict[tuple[int, ...], list[tuple[bool, int, str]]] = {}
+
+    def keep(name: str, module: nn.Module, out: Any) -> None:
+        if isinstance(out, Tensor) and out.dim() == 4 and min(out.shape[-2:]) > 1 and not isinstance(module, _POOLS):
+            order = sum(map(len, found.values()))
+            found.setdefault(tuple(out.shape[-2:]), []).append((out.shape[1] > COLOURS, order, name))
+
+    with _watched(network, keep):
+        network(inputs)
+    for column in found.values():
+        column[:] = [entry for entry in column if entry[2]]
+    columns = [column for column in found.values() if column]
+    if not columns and not found:
+        raise UserError(f"{type(network).__name__} has no layer whose output has places: there is nothing to probe")
+    return [name for _, _, name in sorted(map(max, columns), key=lambda entry: entry[1])] or [""]
+
+
+class Levels:
+    """Reads the levels of a frozen network.
+
+    Args:
+        network: in evaluation mode.
+        names: of its modules, in the order in which they are computed.
+    """
+
+    def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
+        self.network, self.names = network, tuple(names)
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor) -> list[Tensor]:
+        """The output of each level, float32. What comes behind the last level is not computed."""
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str, module: nn.Module, out: Tensor) -> None:
+            found[name] = out  # of a module that runs twice the second output
+            if name == self.names[-1]:
+                raise _Reached
+
+        with _watched(self.network, keep, self.names), suppress(_Reached):
+            self.network(inputs)
+        return [found[name].float() for name in self.names]
+
+    def features(self, inputs: Tensor, grid: int, resize: Resize) -> Float[Tensor, "b c g g"]:
+        """All levels at one size, side by side: ``(b, sum of their channels, grid, grid)``."""
+        edges: dict[str, Any] = {"mode": resize, "align_corners": False} if resize == "bilinear" else {"mode": resize}
+        return torch.cat([F.interpolate(level, size=(grid, grid), **edges) for level in self(inputs)], 1)
+
+
+def strip_padding(network: nn.Module) -> None:
+    """Removes the padding of every convolution, in place; the maps shrink.
+
+    Raises:
+        UserError: it has transposed convolutions, whose padding is no border, or no padding at all.
+    """
+    layers = list(network.modules())
+    if any(isinstance(layer, nn.ConvTranspose2d) for layer in layers):
+        raise UserError("--strip-padding is for networks without transposed convolutions")
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    if not any(_pads(layer) for layer in convolutions):
+        raise UserError("--strip-padding: no convolution of the target has any padding")
+    for layer in layers:
+        if isinstance(layer, PaddedConv) and layer.kind == "partial":
+            layer.kind = "valid"  # where nothing is missing there is nothing to rescale
+    for layer in convolutions:
+        layer.padding, layer.padding_mode = (0, 0), "zeros"
+        layer._reversed_padding_repeated_twice = [0, 0, 0, 0]
+
+
+def _pads(layer: nn.Conv2d) -> bool:
+    return layer.padding == "same" if isinstance(layer.padding, str) else any(layer.padding)
+
+
+def refuse_unrunnable(error: Exception, name: str, size: int, stripped: bool) -> UserError:
+    """What to tell the user of a network that cannot run on images of this size."""
+    what = f"on images of {size} pixels{' without its padding' if stripped else ''}"
+    hint = "--size makes them larger; networks with shortcuts cannot at all" if stripped else "--size makes others"
+    return UserError(f"{name} cannot run {what} ({hint}): {one_line(error, 100)}")

@@ -1,0 +1,49 @@
+"""Settings and scores of the Red-Green control. No torch here: `--task red_green --help` reads this module alone."""
+
+from typing import Literal, Self
+
+from pydantic import Field
+
+from sandbox.experiment.config import Score
+from vision.classify.config import PADDING_HELP, AnyPadding, ClassifierConfig
+
+SIZE = 32  # pixels of an image's edge
+
+
+class RedGreenConfig(ClassifierConfig):
+    """Kayhan and van Gemert 2020 (arXiv 2003.07064); values as in their released code unless noted."""
+
+    task: Literal["red_green"] = Field("red_green", description="is the red square left or right of the green one?")
+    padding: AnyPadding = Field("zeros", description=f"{PADDING_HELP}; valid: none at all; full: two zeros all around")
+    width: int = Field(32, ge=1, le=256, description="channels of the first two convolutions, half of the others'")
+    batch: int = Field(200, ge=2, le=2**20, description="images in a step")
+    images: int = Field(2000, ge=32, le=10**6, description="training images")
+    test_images: int = Field(1000, ge=2, le=10**6, description="held-out images, each also with its rows swapped")
+    steps: int = Field(500, ge=1, le=10**9, description="training steps (50 epochs; the paper's stop early)")
+    lr: float = Field(1.0, gt=0, le=10, description="Adadelta learning rate")
+    l2: float = Field(5e-5, ge=0, le=1, description="weight of the L2 penalty, as Adadelta's weight_decay")
+    decay: float = Field(0.0, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")
+
+    @property
+    def size(self) -> int:
+        """Pixels along an image's edge."""
+        return SIZE
+
+    @property
+    def data_note(self) -> str:
+        """Which images."""
+        return "Images: a red and a green square on black; red is left in the upper half, green in the lower one."
+
+    def shrunk(self) -> Self:
+        """The recipe in seconds: a thin network."""
+        return super().shrunk().model_copy(update={"width": 2})
+
+
+CONFIG = RedGreenConfig
+SCORES = (
+    Score("score/dissimilar_accuracy", "higher", "accuracy, rows swapped (share)", primary=True,
+          curve="preview/dissimilar_accuracy", training="score/train_accuracy"),
+    Score("score/similar_accuracy", "higher", "accuracy, rows as in training (share)",
+          curve="preview/similar_accuracy"),
+    Score("score/train_accuracy", "higher", "training accuracy (share)"),
+)  # fmt: skip
