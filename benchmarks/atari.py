@@ -26,19 +26,19 @@ import ale_py
 import gymnasium
 import numpy as np
 import torch
+from rl.door import arguments as with_the_game_s_name
 from stable_baselines3 import A2C
 from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack
 
-from rl.spec import RlConfig
-from rl.door import arguments as with_the_game_s_name
 from rl.envs import AtariVecEnv
+from rl.spec import RlConfig
 from rl.study import make_agent
-from sandbox.cli.train import guarded, parse
-from sandbox.cli.flags import whole_number
 from sandbox.base.memory import keep_freed_memory
-from sandbox.train.loop import resolve_device, resolve_precision
+from sandbox.cli.flags import whole_number
+from sandbox.cli.train import guarded, parse
+from sandbox.train.device import resolve_device, resolve_precision
 
 
 def make_theirs(config: RlConfig, *, subproc: bool) -> VecEnv:

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d, coordinate_planes
-from sandbox.train.loop import resolve_precision
+from sandbox.train.device import resolve_precision
 
 MEDIAN_GOAL, MAXIMUM_GOAL = 1.05, 1.15
 SECONDS_A_TIMING = 0.02  # how long each layer runs within a round, at least

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from sandbox.cli.train import guarded, parse
 from sandbox.cli.flags import Parser, positive, whole_number
-from sandbox.train.loop import make_fabric, resolve_device, resolve_precision
+from sandbox.cli.train import guarded, parse
+from sandbox.train.device import make_fabric, resolve_device, resolve_precision
 from vision.coordinates.study import VisionStudy
 
 SPLITS = ("uniform", "quadrant")

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from gan.study import GanStudy
+from sandbox.base.errors import RunError
+from sandbox.cli.train import guarded, parse
 from sandbox.nn.blocks import UpBlock
 from sandbox.nn.coordconv import CoordConv2d, coordinate_planes
-from sandbox.cli.train import guarded, parse
-from sandbox.base.errors import RunError
-from sandbox.train.loop import make_fabric, resolve_device, resolve_precision
+from sandbox.train.device import make_fabric, resolve_device, resolve_precision
 
 
 class Concatenating(nn.Module):

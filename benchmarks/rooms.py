@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sandbox.data.rooms.rooms import SIZES, Rooms
-from sandbox.cli.flags import Parser, whole_number
 from sandbox.base.guard import guarded
+from sandbox.cli.flags import Parser, whole_number
+from sandbox.data.rooms.rooms import SIZES, Rooms
 
 ROOMS = 256
 

@@ -18,11 +18,11 @@ from jaxtyping import Float64, UInt8
 from scipy.stats import wasserstein_distance
 
 from gan.spec import GanConfig
-from sandbox.scores import objects as metrics
+from sandbox.base.errors import UserError
 from sandbox.data.lsun import open_images
 from sandbox.data.rooms.rooms import Rooms
 from sandbox.data.shapes import Separation, SortOfClevr
-from sandbox.base.errors import UserError
+from sandbox.scores import samples as metrics
 from sandbox.scores.warp import warp_coherence
 
 Images = UInt8[np.ndarray, "n 3 h w"]

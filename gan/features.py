@@ -17,8 +17,9 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sandbox.nn.blocks import keyed_generator, seed_parameters
+from sandbox.base.seeding import keyed_generator
 from sandbox.data.rooms.rooms import CLASSES, Rooms
+from sandbox.nn.seeding import seed_parameters
 
 WEIGHTS = Path(__file__).with_name("room_features.safetensors")
 SIZE = 64  # every image is resized to this

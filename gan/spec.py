@@ -4,8 +4,10 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sandbox.experiment.config import Config, CoordLayers, Law, PaddingMode, Score
+from sandbox.base.types import CoordLayers, Law, PaddingMode
 from sandbox.data.shapes import Separation
+from sandbox.experiment.config import Config
+from sandbox.experiment.spec import Score, StudySpec
 
 Loss = Literal["nonsaturating", "relativistic", "hinge", "paper"]
 Stem = Literal["dense", "tiled"]
@@ -52,7 +54,7 @@ class GanConfig(Config):
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the squared gradient")
     decay: float = Field(0.0, ge=0, le=1, description="last share of the steps over which the rates fall to 0 (cosine)")
     ema: float = Field(0.995, ge=0, lt=1, description="decay a step of the averaged generator, which makes the samples")
-    images: int = Field(50_000, ge=32, le=10**7, description="training images; image i is always the same")
+    images: int = Field(50_000, ge=32, le=10**9, description="training images; image i is always the same")
     separation: Separation = Field(
         "clear", description="clear: objects never touch; paper: centres at least 20 px apart (shapes)"
     )
@@ -112,7 +114,6 @@ class GanConfig(Config):
         return super().shrunk().model_copy(update={"width": 2, "d_width": 2, "images": 64, "penalty_every": 2})
 
 
-CONFIG = GanConfig
 _SHAPES = (
     Score("score/valid", "higher", "valid images (share)", primary=True, curve="preview/valid"),
     Score("score/position_divergence", "lower", "position divergence (nats)"),
@@ -138,3 +139,9 @@ def scores(config: GanConfig) -> tuple[Score, ...]:
     if config.data == "shapes":
         return _SHAPES
     return _SCENES + _INCEPTION if config.fid_weights else _SCENES
+
+
+SPEC = StudySpec(
+    "gan", "generators and discriminators on Sort-of-CLEVR, rooms or LSUN, with latent-interpolation GIFs",
+    GanConfig, scores, "gan.study:GanStudy", default="gan/sort_of_clevr",
+)  # fmt: skip

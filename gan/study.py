@@ -8,29 +8,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cached_property
-from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gan.spec import GanConfig
 from gan.data import PREVIEW, Data, make_data
 from gan.discriminators import MatchedDiscriminator, PaperDiscriminator
 from gan.fid import CHUNK, IMAGES, fid_and_kid, inception
 from gan.generators import MatchedGenerator, PaperCoordGenerator, PaperGenerator
 from gan.losses import discriminator_loss, generator_loss, gradient_penalty, penalised
-from sandbox.nn.blocks import Convolutions, keyed_generator, seed_parameters
-from sandbox.launcher.budget import multiply_adds
-from sandbox.experiment.config import Config, CoordLayers
-from sandbox.train.processes import average_buffers, average_gradients, share
+from gan.spec import GanConfig
+from sandbox.base.seeding import keyed_generator
+from sandbox.base.types import CoordLayers, PathKind, Picture, Walks
+from sandbox.film.grids import tile
+from sandbox.film.paths import draw_latents, latent_path
+from sandbox.nn.blocks import Convolutions, place_by_name
+from sandbox.nn.seeding import seed_parameters
+from sandbox.train.encoder import Encoder, of_latents
+from sandbox.train.processes import share
 from sandbox.train.schedule import Epochs, cosine_decay
-from sandbox.train.loop import Picture, Study
-from sandbox.film.paths import draw_latents, latent_path, tile
+from sandbox.train.study import Filmed, Study
 
 _BANK = 4 * 2**30  # bytes of images that an accelerator may hold; more are read from memory or disk
 _CHUNK = 125  # images generated at a time outside training: bounds the memory, and fills the cores
@@ -62,7 +63,9 @@ def make_networks(config: GanConfig) -> tuple[nn.Module, nn.Module]:
     else:
         generator = MatchedGenerator(g_convs, config.latent, config.width, config.stem, config.size)
         discriminator = MatchedDiscriminator(d_convs, config.d_width, config.head, config.size)
-    for name, network in (("generator", generator), ("discriminator", discriminator)):
+    networks = {"generator": generator, "discriminator": discriminator}
+    place_by_name(networks, {"generator": g_convs, "discriminator": d_convs})
+    for name, network in networks.items():
         seed_parameters(network, config.seed, name)
     if config.loss == "hinge":
         torch.manual_seed(config.seed)  # spectral norm starts its power iteration from torch's own stream
@@ -72,42 +75,38 @@ def make_networks(config: GanConfig) -> tuple[nn.Module, nn.Module]:
     return generator, discriminator
 
 
-class GanStudy(Study):
+class GanStudy(Study[GanConfig], Filmed):
     """Trains a generator against a discriminator and scores its moving average.
 
     Modules: ``generator``, ``discriminator`` and ``ema``, the averaged generator that makes every picture and score.
     Over several processes batch norm sees its process's share of the batch; all else is as in one process.
     """
 
-    config: GanConfig
-
-    def __init__(self, config: Config, fabric: Fabric) -> None:
-        self.config, self.fabric = cast(GanConfig, config), fabric
-        generator, discriminator = make_networks(self.config)
+    def __init__(self, config: GanConfig, fabric: Fabric) -> None:
+        super().__init__(config, fabric)
+        generator, discriminator = make_networks(config)
         ema = deepcopy(generator).requires_grad_(False)
-        self.modules = {"generator": generator, "discriminator": discriminator, "ema": ema}
-        for module in self.modules.values():
-            fabric.to_device(module)
-            if fabric._precision.precision == "bf16-mixed":
-                module.to(memory_format=torch.channels_last)
+        for name, module in (("generator", generator), ("discriminator", discriminator), ("ema", ema)):
+            self.add_network(name, module, compiled=False)
         # Compiled functions beside the modules, not in their place: torch.compile cannot differentiate twice, so
         # penalties call the discriminator itself.
-        compiled = torch.compile if self.config.compile else (lambda module: module)
+        compiled = torch.compile if config.compile else (lambda module: module)
         self.generator, self.discriminator, self.ema = (compiled(module) for module in self.modules.values())
-        betas = (self.config.beta1, self.config.beta2)
-        fused = fabric.device.type in ("cpu", "cuda")
-        self.optimisers = {
-            "generator": torch.optim.Adam(generator.parameters(), self.config.lr_g, betas, fused=fused),
-            "discriminator": torch.optim.Adam(discriminator.parameters(), self.config.lr_d, betas, fused=fused),
-        }
+        betas = (config.beta1, config.beta2)
+        self.add_optimiser("generator", self.adam(generator.parameters(), config.lr_g, betas))
+        self.add_optimiser("discriminator", self.adam(discriminator.parameters(), config.lr_d, betas))
         self._bank: Tensor | None = None
-        self.epochs = Epochs(self.config.images, self.config.batch, self.config.seed)
+        self.epochs = Epochs(config.images, config.batch, config.seed)
+
+    def rate(self, step: int) -> float:
+        """Both rates fall over the last share of the steps."""
+        return cosine_decay(step, self.config.steps, self.config.decay)
 
     # ---- training
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One update of the discriminator, ``g_steps`` of the generator, one of the average."""
-        self._set_rates(step)
+        self.set_rates(step)
         real = self._batch(step)  # (b, 3, s, s), b the share of this process
         latents = self._latents(self.config.batch * self.config.g_steps, "train", step).split(self.config.batch)
         fake = self._run(self.generator, share(latents[0]))
@@ -130,7 +129,7 @@ class GanStudy(Study):
             penalty = torch.stack([gradient_penalty(images, scores) for images, scores in pairs]).sum()
             total = total + config.gamma / 2 * config.penalty_every * penalty
             losses["loss/penalty"] = penalty.detach()
-        return losses | {"grad/discriminator": self._update("discriminator", total)}
+        return losses | self.optimise("discriminator", total)
 
     def _scores(self, real: Tensor, fake: Tensor, *, penalised: bool) -> tuple[Tensor, Tensor]:
         if penalised:
@@ -147,35 +146,21 @@ class GanStudy(Study):
             with torch.no_grad():
                 real_scores = self._run(self.discriminator, real) if loss == "relativistic" else None
             adversarial = generator_loss(loss, real_scores, self._run(self.discriminator, fake))
-            norm = self._update("generator", adversarial)
-        return {"loss/generator": adversarial.detach(), "grad/generator": norm}
+            norms = self.optimise("generator", adversarial)
+        return {"loss/generator": adversarial.detach()} | norms
 
     def _run(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with self.fabric.autocast():
             return network(x).float()
 
-    def _update(self, name: str, loss: Tensor) -> Tensor:
-        optimiser = self.optimisers[name]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(self.modules[name])
-        optimiser.step()
-        return get_total_norm([p.grad for p in self.modules[name].parameters() if p.grad is not None])
-
     @torch.no_grad()
     def _average(self, step: int) -> None:
         decay = min(self.config.ema, step / (step + 10))  # a young average must forget the start
         ema, generator = self.modules["ema"], self.modules["generator"]
-        average_buffers(generator, self.modules["discriminator"])
+        self.average_buffers("generator", "discriminator")
         torch._foreach_lerp_(list(ema.parameters()), list(generator.parameters()), 1 - decay)
         for averaged, current in zip(ema.buffers(), generator.buffers(), strict=True):
             averaged.copy_(current)
-
-    def _set_rates(self, step: int) -> None:
-        factor = cosine_decay(step, self.config.steps, self.config.decay)
-        for name, rate in (("generator", self.config.lr_g), ("discriminator", self.config.lr_d)):
-            for group in self.optimisers[name].param_groups:
-                group["lr"] = rate * factor
 
     # ---- data
 
@@ -215,11 +200,10 @@ class GanStudy(Study):
         images = self.generate(self._latents(PREVIEW, "preview"))
         return tile(images[None, :64], (8, 8))[0], self.data.preview(images)
 
-    def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
+    def film(self, *, frames: int, count: int, path: PathKind, seed: int) -> Walks:
         """Walks through latent space; see `sandbox.film.paths.latent_path`."""
         config = self.config
-        kind = cast(Literal["loop", "pair"], path)
-        z = latent_path(config.latent_law, config.latent, frames=frames, count=count, kind=kind, seed=seed)
+        z = latent_path(config.latent_law, config.latent, frames=frames, count=count, kind=path, seed=seed)
         images = self.generate(z.flatten(0, 1))
         return images.reshape(frames, count, *images.shape[1:])
 
@@ -241,15 +225,13 @@ class GanStudy(Study):
         )  # fmt: skip
         return {f"score/{name}": value for name, value in found.items()}
 
-    def costs(self) -> dict[str, Any]:
-        """Parameters and multiply-adds an image of each network."""
-        names = ("generator", "discriminator")
-        inputs = {"generator": self._latents(4, "costs"), "discriminator": self._batch(1)[:4]}
-        counted = {name: multiply_adds(deepcopy(self.modules[name]), inputs[name][:2]) for name in names}
-        return {
-            "parameters": {name: sum(p.numel() for p in self.modules[name].parameters()) for name in names},
-            "multiply_adds_per_image": counted,
-        }
+    def examples(self) -> dict[str, Tensor]:
+        """Two inputs of each network that trains."""
+        return {"generator": self._latents(4, "costs")[:2], "discriminator": self._batch(1)[:2]}
 
-
-STUDY = GanStudy
+    def encoder(self, name: str = "") -> Encoder:
+        """The discriminator, which sees images in [-1, 1]; the generators have no image input."""
+        network = self.find_network(name, default="discriminator")
+        if network is self.modules["discriminator"]:
+            return Encoder(network, self.config.size, lambda images: 2 * images - 1)
+        return of_latents(network, self.config.latent_law, self.config.latent)

@@ -19,10 +19,11 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from rl.spec import Padding, Pooling
 from rl.one_pass import KeepingPolicy
-from sandbox.nn.blocks import Convolutions, keyed_generator
-from sandbox.experiment.config import CoordLayers
+from rl.spec import Padding, Pooling
+from sandbox.base.seeding import keyed_generator
+from sandbox.base.types import CoordLayers
+from sandbox.nn.blocks import Convolutions
 from sandbox.nn.coordconv import CoordConv2d
 
 NATURE = ((8, 4), (4, 2), (3, 1))  # kernel size and stride of each layer

@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from rl.envs import AtariVecEnv
+from sandbox.base.types import Frames, Sheet
+from sandbox.film.grids import side_by_side
 from sandbox.nn.coordconv import CoordConv2d
-from sandbox.film.paths import Frames, Sheet, side_by_side
 
 WINDOW, STRIDE = 8, 4  # pixels of the 84x84: a twentieth of the screen's height finds what is small, in 400 looks
 BLUR = 3.0  # pixels, standard deviation, as Greydanus et al. have it: a ball of two pixels is gone

@@ -6,8 +6,10 @@ from pydantic import Field, field_validator, model_validator
 
 from rl.games import canonical, games
 from rl.protocol import Protocol, Restart
-from sandbox.experiment.config import Config, CoordLayers, Score
 from sandbox.base.errors import UserError
+from sandbox.base.types import CoordLayers
+from sandbox.experiment.config import Config
+from sandbox.experiment.spec import Captions, Score, StudySpec
 
 Padding = Literal["none", "zeros", "reflect", "replicate", "circular"]
 Pooling = Literal["flatten", "mean", "max"]
@@ -22,19 +24,6 @@ class RlConfig(Config):
     A step is one update of A2C; ``batch`` agent steps, ``envs`` games times ``batch / envs`` steps each, feed it.
     """
 
-    PUBLISHED: ClassVar[str] = (
-        "Liu et al. 2018, on nine games of which they name Ms. Pac-Man alone: better on 6, similar on 2, slightly "
-        "worse on 1."
-    )
-    COUNTED: ClassVar[str] = "agent steps"
-    SAMPLES: ClassVar[str] = "What the agents see as training ends: the newest picture of each game."
-    FILM_NAME: ClassVar[str] = "play"
-    FILM: ClassVar[str] = "The arms side by side at play, each a game of its own."
-    FILMS: ClassVar[dict[str, str]] = {
-        "saliency": "What the choice of action hangs on, every arm asked about the same recorded game of random play. "
-        "Orange: how many of its choices would be others if that place of the picture were blurred; blue, in arms "
-        "with coordinates: if the coordinates there were an average place's. Full colour: a tenth of them or more.",
-    }
     task_field: ClassVar[str] = "env"
     PLACES: ClassVar[tuple[str, ...]] = ("threads",)
     DATA: ClassVar[tuple[str, ...]] = (
@@ -107,6 +96,11 @@ class RlConfig(Config):
         """Agent steps of each game in an update."""
         return self.batch // self.envs
 
+    @classmethod
+    def task_name(cls, text: str) -> str:
+        """The game's one name: ``MsPacman`` for ``ms_pacman`` or ``ALE/MsPacman-v5``."""
+        return canonical(text)
+
     @property
     def task_folder(self) -> str:
         """``ms_pacman``, as the study's own door names it."""
@@ -131,9 +125,25 @@ class RlConfig(Config):
         return super().shrunk().model_copy(update=fields)
 
 
-CONFIG = RlConfig
 SCORES = (
     Score("score/return", "higher", "return of a whole game (points)", primary=True, curve="rollout/ep_rew_mean"),
     Score("score/human_normalised", "higher", "human-normalised return (0 random, 1 human)", pooled=True),
     Score("score/return_without_coordinates", "higher", "return with every place's coordinates averaged (points)"),
 )
+CAPTIONS = Captions(
+    counted="agent steps",
+    samples="What the agents see as training ends: the newest picture of each game.",
+    film="The arms side by side at play, each a game of its own.",
+    film_name="play",
+    films={
+        "saliency": "What the choice of action hangs on, every arm asked about the same recorded game of random play. "
+        "Orange: how many of its choices would be others if that place of the picture were blurred; blue, in arms "
+        "with coordinates: if the coordinates there were an average place's. Full colour: a tenth of them or more.",
+    },
+    published="Liu et al. 2018, on nine games of which they name Ms. Pac-Man alone: better on 6, similar on 2, slightly "
+    "worse on 1.",
+)
+SPEC = StudySpec(
+    "rl", "A2C on Atari games, on ale-py's own emulators; ends with whole games and a film of play",
+    RlConfig, SCORES, "rl.study:RlStudy", CAPTIONS, default="rl/mspacman",
+)  # fmt: skip

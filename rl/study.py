@@ -7,62 +7,37 @@ new games, from a seed that depends on the step.
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 from lightning_fabric import Fabric
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
-from torch import Tensor, nn
+from torch import Tensor
 
-from rl.spec import RlConfig
 from rl.envs import AtariVecEnv
 from rl.games import human_normalised
 from rl.one_pass import OnePassA2C
 from rl.policies import POLICIES, CoordCNN, seed_policy
 from rl.saliency import FPS, coordinate_layers, reference_game, saliency_film, without_coordinates
-from sandbox.train import processes
-from sandbox.nn.blocks import keyed_generator
-from sandbox.launcher.budget import multiply_adds
-from sandbox.experiment.config import Config
+from rl.spec import RlConfig
 from sandbox.base.errors import UserError
-from sandbox.train.loop import Picture, Study
-from sandbox.film.paths import Sheet, tile
+from sandbox.base.seeding import keyed_generator
+from sandbox.base.types import PathKind, Picture, Sheet, Walks
+from sandbox.film.grids import tile
+from sandbox.train import processes
+from sandbox.train.encoder import Encoder
+from sandbox.train.study import Filmed, State, Study
 
 WINDOW = 100  # whole games in a running mean, as stable-baselines3 has it
 _AT_ONCE = 10  # games that an evaluation plays at a time
-
-
-class Record(nn.Module):
-    """The newest whole games. A module, because its buffer travels in checkpoints.
-
-    Buffer: ``games`` (100, 2), the oldest first: return in points and length in frames; NaN where there is none yet.
-    """
-
-    games: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("games", torch.full((WINDOW, 2), math.nan, dtype=torch.float64))
-
-    def write(self, games: Iterable[Mapping[str, float]]) -> None:
-        """Keeps the newest games, given in stable-baselines3's form."""
-        rows = [[game["r"], game["l"]] for game in games][-WINDOW:]
-        self.games.fill_(math.nan)
-        if rows:
-            self.games[-len(rows) :] = torch.tensor(rows, dtype=torch.float64)
-
-    def read(self) -> list[dict[str, float]]:
-        """The games, as they were written."""
-        return [{"r": r, "l": frames, "t": 0.0} for r, frames in self.games.tolist() if not math.isnan(r)]
 
 
 def make_agent(config: RlConfig, env: AtariVecEnv, device: str, *, bf16: bool = False) -> OnePassA2C:
@@ -92,30 +67,41 @@ def make_agent(config: RlConfig, env: AtariVecEnv, device: str, *, bf16: bool = 
     return model
 
 
-class RlStudy(Study):
+class RlStudy(Study[RlConfig], Filmed):
     """Trains an agent and lets it play.
 
-    Modules: ``policy``, stable-baselines3's; ``record``, see `Record`. Games, actions and sampling follow the seed, but
-    for a run that was interrupted: its emulators start new games.
+    Module: ``policy``, stable-baselines3's. A checkpoint holds the newest whole games, too. Games, actions and sampling
+    follow the seed, but for a run that was interrupted: its emulators start new games.
     """
 
-    config: RlConfig
     film_frames, film_grid, film_fps, film_mp4 = 450, (1, 1), 15, True  # half a minute of play at its own speed
 
-    def __init__(self, config: Config, fabric: Fabric) -> None:
-        self.config, self.fabric = cast(RlConfig, config), fabric
+    def __init__(self, config: RlConfig, fabric: Fabric) -> None:
+        super().__init__(config, fabric)
         if processes.count() > 1:
             raise UserError("an agent trains in one process; more games at a time: --envs, more threads: --threads")
-        self.env = AtariVecEnv(
-            self.config.env, self.config.envs, self.config.protocol(learning=True), threads=self.config.threads
-        )
-        bf16 = fabric._precision.precision == "bf16-mixed"
-        self.model = make_agent(self.config, self.env, str(fabric.device), bf16=bf16)
-        self.record = Record()
-        self.modules = {"policy": self.model.policy, "record": self.record}
-        self.optimisers = {"policy": self.model.policy.optimizer}
+        self.env = AtariVecEnv(config.env, config.envs, config.protocol(learning=True), threads=config.threads)
+        self.model = make_agent(config, self.env, str(fabric.device), bf16=self.bf16)
+        # stable-baselines3 sets its rates, takes its steps and lays out its network.
+        self.modules["policy"] = self.model.policy
+        self.optimisers["policy"] = self.model.policy.optimizer
+        self.games: list[dict[str, float]] = []  # the newest whole ones, in stable-baselines3's form
         self._callback: BaseCallback | None = None
         self._mark = (0, 0.0)
+
+    def state_dict(self) -> State:
+        """``record``, ``games`` (100, 2), the oldest first: return in points, length in frames; NaN where there is none."""
+        rows = torch.full((WINDOW, 2), math.nan, dtype=torch.float64)
+        if self.games:
+            rows[-len(self.games) :] = torch.tensor(
+                [[game["r"], game["l"]] for game in self.games], dtype=torch.float64
+            )
+        return {"record": {"games": rows}}
+
+    def load_state_dict(self, state: State) -> None:
+        """Puts the games back."""
+        rows = state["record"]["games"].tolist()
+        self.games = [{"r": r, "l": frames, "t": 0.0} for r, frames in rows if not math.isnan(r)]
 
     # ---- training
 
@@ -126,7 +112,7 @@ class RlStudy(Study):
         model.collect_rollouts(self.env, callback, model.rollout_buffer, self.config.n_steps)
         model._update_current_progress_remaining(model.num_timesteps, int(self.config.goal))
         model.train()
-        self.record.write(model.ep_info_buffer or ())
+        self.games = list(model.ep_info_buffer or ())[-WINDOW:]
         learned = {tag: value for tag, value in model.logger.name_to_value.items() if tag != "train/n_updates"}
         if math.isnan(learned["train/explained_variance"]):
             del learned["train/explained_variance"]  # undefined where all returns are equal
@@ -139,7 +125,7 @@ class RlStudy(Study):
             self.env.seed(self._seed("games", step))
             _, self._callback = self.model._setup_learn(int(self.config.goal))
             assert self.model.ep_info_buffer is not None
-            self.model.ep_info_buffer.extend(self.record.read())
+            self.model.ep_info_buffer.extend(self.games)
             self._mark = max(step, 1), time.perf_counter()
         return self._callback
 
@@ -147,7 +133,7 @@ class RlStudy(Study):
         steps, seconds = step - self._mark[0] + 1, time.perf_counter() - self._mark[1]
         self._mark = step + 1, time.perf_counter()
         means = {"time/fps": steps * self.config.batch / max(seconds, 1e-9)}
-        if games := self.record.read():
+        if games := self.games:
             means["rollout/ep_rew_mean"] = sum(game["r"] for game in games) / len(games)
             means["rollout/ep_len_mean"] = sum(game["l"] for game in games) / len(games)
         return means
@@ -202,7 +188,7 @@ class RlStudy(Study):
         returns, frames = cast(tuple[list[float], list[int]], found)
         return np.asarray(returns, np.float64), np.asarray(frames, np.float64)
 
-    def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
+    def film(self, *, frames: int, count: int, path: PathKind, seed: int) -> Walks:
         """``count`` games at play, in colour, one frame an agent step; ``path`` is of no use here."""
         rules = self.config.protocol(learning=False)
         env = AtariVecEnv(self.config.env, count, rules, threads=self.config.threads, render_mode="rgb_array")
@@ -228,17 +214,22 @@ class RlStudy(Study):
         env.close()
         return {"saliency": (saliency_film(self.model.policy, *game), FPS)}
 
+    def encoder(self, name: str = "") -> Encoder:
+        """The actor's convolutions; an image becomes grey and stands still for all frames of the stack."""
+        policy = self.find_network(name)
+        extractor = getattr(policy, "pi_features_extractor", None) or policy.features_extractor
+        frames, size = policy.observation_space.shape[:2]
+        return Encoder(
+            extractor.cnn, size, lambda images: images.mean(1, keepdim=True).expand(-1, frames, -1, -1), any_size=False
+        )
+
+    def examples(self) -> dict[str, Tensor]:
+        """Two looks."""
+        shape = cast(tuple[int, ...], self.env.observation_space.shape)
+        return {"policy": torch.zeros(2, *shape, device=self.fabric.device)}
+
     def costs(self) -> dict[str, Any]:
         """Parameters, multiply-adds of a look, and the rules of play."""
-        looks = torch.zeros(2, *cast(tuple[int, ...], self.env.observation_space.shape), device=self.fabric.device)
         with torch.random.fork_rng():  # the policy draws an action
-            counted = multiply_adds(deepcopy(self.model.policy), looks)
-        return {
-            "parameters": {"policy": sum(p.numel() for p in self.model.policy.parameters())},
-            "multiply_adds_per_image": {"policy": counted},
-            "protocol": self.env.protocol.document(),
-            "actions": list(self.env.console.actions),
-        }
-
-
-STUDY = RlStudy
+            costs = super().costs()
+        return costs | {"protocol": self.env.protocol.document(), "actions": list(self.env.console.actions)}

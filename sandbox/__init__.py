@@ -1,6 +1,6 @@
 """The CoordConv sandbox: does a network do better when its convolutions know where they are?
 
-python -m sandbox                  the doors and the configurations
+python -m sandbox                  the commands and the configs
 sandbox.load(run_folder)           a run's networks, in a notebook
 sandbox.CoordConv2d, coordify      the layer, for your own networks
 """

@@ -1,15 +1,19 @@
-"""`python -m sandbox`: lists the doors and the configurations."""
+"""`python -m sandbox`: lists the commands and the configs; `python -m sandbox train CONFIG` runs any study."""
 
 import sys
+from importlib import import_module
+from pathlib import Path
 
-from sandbox.experiment.config import STUDIES
-from sandbox.experiment.file import config_names, find_config
-from sandbox.cli.flags import Parser
+from sandbox.base.errors import UserError, nearest
 from sandbox.base.guard import guarded
+from sandbox.cli.flags import Parser
+from sandbox.experiment.names import config_names, find_config, study_names
+from sandbox.experiment.spec import study_spec
 
 _OTHERS = {
-    "compare": "every arm x task x seed of a config, then the report: python -m sandbox.compare gan/sort_of_clevr",
-    "video": "latent paths of trained runs as GIF or MP4, several side by side",
+    "python -m sandbox train CONFIG": "any config, also of studies in packages of your own",
+    "python -m sandbox.compare CONFIG": "every arm x task x seed of a config, then the report",
+    "python -m sandbox.video RUN": "films of trained runs as GIF or MP4, several side by side",
 }
 
 
@@ -18,16 +22,37 @@ def _title(name: str) -> str:
     return first.lstrip("# ") if first.startswith("#") else ""
 
 
-def main() -> None:
-    """Prints a line for each door and each configuration."""
-    Parser("python -m sandbox", "Lists the doors and the configurations.").parse(sys.argv[1:])
-    print("Doors (each with --help):")
-    for name, line in {**STUDIES, **_OTHERS}.items():
-        door, _, task = name.partition(".")
-        print(f"      --task {task:<19} {line}" if task else f"  python -m sandbox.{door:<13} {line}")
-    print("\nConfigs (python -m sandbox.STUDY --config NAME):")
+def _study(name: str) -> tuple[str, str]:
+    """A study's command and its summary; what is wrong with one must not hide the others."""
+    try:
+        spec = study_spec(name)
+        return spec.command, spec.summary
+    except UserError as error:
+        return name, str(error)
+
+
+def _list() -> None:
+    commands = dict(map(_study, study_names())) | _OTHERS
+    width = max(map(len, commands))
+    print("Commands (each with --help):")
+    for command, summary in commands.items():
+        print(f"  {command:{width}}  {summary}")
+    print("\nConfigs (python -m sandbox train NAME):")
     for name in config_names():
         print(f"  {name:<26} {_title(name)}")
+
+
+def main() -> None:
+    """Prints a line for each command and each config, or trains what ``train`` names."""
+    words = sys.argv[1:]
+    if words[:1] == ["train"]:
+        import_module("sandbox.cli.train").main(None, words[1:])
+        return
+    if words and not words[0].startswith("-"):
+        known = ["train", *(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))]
+        raise UserError(f"unknown command {words[0]!r}: there is train{nearest(words[0], known)}; without any, a list")
+    Parser("python -m sandbox", "Lists the commands and the configs.").parse(words)
+    _list()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
 """`python -m sandbox.vae`: trains one arm of a VAE comparison. The study itself is the package `vae`."""
 
-from importlib import import_module
-
-from sandbox.base.guard import guarded
+from sandbox.base.guard import command
 
 if __name__ == "__main__":
-    # Imported inside, so that a Ctrl-C while torch loads is one line as well.
-    guarded(lambda: import_module("sandbox.cli.train").main("vae"))
+    command("sandbox.cli.train", "vae")

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vae.spec import VaeConfig
 from vae.networks import Posterior
+from vae.spec import VaeConfig
 
 Nats = Float[Tensor, " b"]
 Images = Float[Tensor, "b c h w"]

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sandbox.nn.blocks import Convolutions, DownBlock, UpBlock, seed_parameters
+from sandbox.nn.blocks import Convolutions, DownBlock, UpBlock, place_by_name
+from sandbox.nn.seeding import seed_parameters
 from vae.spec import Head, Stem, VaeConfig
 
 Images = Float[Tensor, "b 3 64 64"]
@@ -145,6 +146,10 @@ def make_networks(config: VaeConfig) -> tuple[Encoder, nn.Module]:
         decoder = BroadcastDecoder(convs["decoder"], config.latent, 2 * config.width)
     else:
         decoder = MatchedDecoder(convs["decoder"], config.latent, config.width, config.stem)
-    seed_parameters(encoder, config.seed, "encoder")
-    seed_parameters(decoder, config.seed, "decoder")
+    networks = {"encoder": encoder, "decoder": decoder}
+    # A broadcast decoder knows coordinates at the first layer alone, whatever the encoder does.
+    named = [name for name in networks if convs[name].layers == config.coord_layers]
+    place_by_name({name: networks[name] for name in named}, {name: convs[name] for name in named})
+    for name, network in networks.items():
+        seed_parameters(network, config.seed, name)
     return encoder, decoder

@@ -4,8 +4,10 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sandbox.experiment.config import Config, CoordLayers, PaddingMode, Score
+from sandbox.base.types import CoordLayers, PaddingMode
 from sandbox.data.shapes import Separation
+from sandbox.experiment.config import Config
+from sandbox.experiment.spec import Captions, Score, StudySpec
 
 Decoder = Literal["matched", "broadcast"]
 CoordIn = Literal["encoder", "decoder", "both"]
@@ -18,11 +20,6 @@ class VaeConfig(Config):
     """A VAE run. Liu et al. 2018 publish neither architecture nor settings of theirs: all of these are ours."""
 
     DATA: ClassVar[tuple[str, ...]] = ("batch", "latent", "images", "separation")
-
-    FILM: ClassVar[str] = (
-        "The arms side by side on the same latents and images: the first half of the walks goes through the prior, the "
-        "second from held-out image to held-out image."
-    )
 
     decoder: Decoder = Field(
         "matched", description="matched: upsampling blocks; broadcast: the latent on every pixel (arXiv 1901.07017)"
@@ -52,7 +49,7 @@ class VaeConfig(Config):
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the mean gradient")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the squared gradient")
     decay: float = Field(0.5, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")
-    images: int = Field(50_000, ge=32, le=10**7, description="training images; image i is always the same")
+    images: int = Field(50_000, ge=32, le=10**9, description="training images; image i is always the same")
     separation: Separation = Field(
         "clear", description="clear: objects never touch; paper: centres at least 20 px apart"
     )
@@ -75,7 +72,6 @@ class VaeConfig(Config):
         return super().shrunk().model_copy(update={"width": 2, "e_width": 2, "images": 64})
 
 
-CONFIG = VaeConfig
 SCORES = (
     Score("score/position_error", "lower", "position error (pixels)", primary=True, curve="preview/position_error"),
     Score("score/test_elbo", "higher", "test ELBO (nats per image)", curve="preview/elbo"),
@@ -87,3 +83,11 @@ SCORES = (
     Score("score/readout_position", "higher", "linear readout of positions (R^2)"),
     Score("score/readout_kind", "higher", "linear readout of shapes (R^2)"),
 )
+CAPTIONS = Captions(
+    film="The arms side by side on the same latents and images: the first half of the walks goes through the prior, the "
+    "second from held-out image to held-out image."
+)
+SPEC = StudySpec(
+    "vae", "beta-VAEs with matched and broadcast decoders on Sort-of-CLEVR, with walks between images",
+    VaeConfig, SCORES, "vae.study:VaeStudy", CAPTIONS, default="vae/sort_of_clevr",
+)  # fmt: skip

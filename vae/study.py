@@ -4,8 +4,7 @@ Liu et al. 2018 (arXiv 1807.03247), section 5, tell that a VAE showed what their
 [0, 1] here. Training runs in the run's precision; likelihood, KL and every score and picture are computed in float32.
 """
 
-from copy import deepcopy
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,21 +12,21 @@ from jaxtyping import Float, UInt8
 from lightning_fabric import Fabric
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
-from sandbox.scores import objects as metrics
-from sandbox.nn.blocks import keyed_generator
-from sandbox.launcher.budget import multiply_adds
-from sandbox.experiment.config import Config
+from sandbox.base.seeding import keyed_generator
+from sandbox.base.types import PathKind, Picture, Walks
 from sandbox.data.shapes import Factors, SortOfClevr
-from sandbox.train.processes import average_buffers, average_gradients, share
+from sandbox.film.grids import tile
+from sandbox.film.paths import ANCHORS, image_path, latent_path
+from sandbox.scores import samples as metrics
+from sandbox.train.encoder import Encoder, of_latents
+from sandbox.train.processes import share
 from sandbox.train.schedule import Epochs, cosine_decay
-from sandbox.train.loop import Picture, Study
-from sandbox.film.paths import ANCHORS, PathKind, image_path, latent_path, tile
-from vae.spec import VaeConfig
+from sandbox.train.study import Between, Filmed, Study
 from vae.loss import beta_at, kl_divergence, make_likelihood
 from vae.networks import Posterior, make_networks
 from vae.scores import active_units, position_error, readouts
+from vae.spec import VaeConfig
 
 _CHUNK = 125  # images at a time outside training: bounds the memory, and fills the cores
 HELD_OUT = 1000  # images of the scores: those after the training images
@@ -37,69 +36,46 @@ Pictures = UInt8[np.ndarray, "n 3 64 64"]
 Latents = Float[Tensor, "n latent"]
 
 
-class VaeStudy(Study):
+class VaeStudy(Study[VaeConfig], Filmed, Between):
     """Trains an encoder and a decoder on the ELBO with a weighted KL.
 
     Modules: ``encoder``, ``decoder``; ``likelihood``, whose sigma may be learned. Over several processes batch norm
     sees its process's share of the batch; all else is as in one process.
     """
 
-    config: VaeConfig
-
-    def __init__(self, config: Config, fabric: Fabric) -> None:
-        self.config, self.fabric = cast(VaeConfig, config), fabric
-        self.encoder, self.decoder = make_networks(self.config)
-        self.likelihood = make_likelihood(self.config)
-        self.modules = {"encoder": self.encoder, "decoder": self.decoder, "likelihood": self.likelihood}
-        for module in self.modules.values():
-            fabric.to_device(module)
-            if fabric._precision.precision == "bf16-mixed":
-                module.to(memory_format=torch.channels_last)
-        if self.config.compile:
-            self.encoder.compile()  # in place: the classes and the names stay
-            self.decoder.compile()
-        self.optimiser = torch.optim.Adam(
-            [p for module in self.modules.values() for p in module.parameters() if p.requires_grad],
-            self.config.lr, (self.config.beta1, self.config.beta2), fused=fabric.device.type in ("cpu", "cuda"),
-        )  # fmt: skip
-        self.optimisers = {"vae": self.optimiser}
-        self.data = SortOfClevr(separation=self.config.separation)
+    def __init__(self, config: VaeConfig, fabric: Fabric) -> None:
+        super().__init__(config, fabric)
+        encoder, decoder = make_networks(config)
+        self.add_network("encoder", encoder)
+        self.decoder = self.add_network("decoder", decoder)
+        self.likelihood = self.add_network("likelihood", make_likelihood(config), compiled=False)
+        parameters = [p for module in self.modules.values() for p in module.parameters() if p.requires_grad]
+        self.add_optimiser("vae", self.adam(parameters, config.lr, (config.beta1, config.beta2)))
+        self.data = SortOfClevr(separation=config.separation)
         self._bank: Tensor | None = None
-        self.epochs = Epochs(self.config.images, self.config.batch, self.config.seed)
+        self.epochs = Epochs(config.images, config.batch, config.seed)
+
+    def rate(self, step: int) -> float:
+        """The rate rises over the first share of the steps and falls over the last."""
+        return cosine_decay(step, self.config.steps, self.config.decay, self.config.rise)
 
     # ---- training
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One update with one latent an image."""
-        self._set_rate(step)
+        self.set_rates(step)
         self.decoder.train()
         images = self._batch(step)  # (b, 3, 64, 64), b the share of this process
         noise = share(self._normal(self.config.batch, "noise", step))
         with self.fabric.autocast():
-            posterior = self.encoder(images)
+            posterior = self.modules["encoder"](images)
             logits = self.decoder(posterior.sample(noise))
         recon, kl = self.likelihood(logits, images).mean(), kl_divergence(posterior).mean()
         beta = beta_at(step, self.config)
-        norms = self._update(recon + beta * kl)
+        norms = self.optimise("vae", recon + beta * kl, "encoder", "decoder")
+        self.average_buffers("decoder")
         losses = {"loss/recon": recon, "loss/kl": kl, "loss/elbo": recon + kl, "beta": torch.tensor(beta)}
         return {tag: value.detach().to(recon.device) for tag, value in losses.items()} | norms
-
-    def _update(self, loss: Tensor) -> dict[str, Tensor]:
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        for module in self.modules.values():
-            average_gradients(module)
-        self.optimiser.step()
-        average_buffers(self.decoder)
-        return {
-            f"grad/{name}": get_total_norm([p.grad for p in self.modules[name].parameters() if p.grad is not None])
-            for name in ("encoder", "decoder")
-        }
-
-    def _set_rate(self, step: int) -> None:
-        config = self.config
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.lr * cosine_decay(step, config.steps, config.decay, config.rise)
 
     # ---- data
 
@@ -128,7 +104,7 @@ class VaeStudy(Study):
     @torch.no_grad()
     def encode(self, images: Pictures) -> Posterior:
         """Posteriors of images, in float32."""
-        parts = [self.encoder(self._tensor(images[i : i + _CHUNK])) for i in range(0, len(images), _CHUNK)]
+        parts = [self.modules["encoder"](self._tensor(images[i : i + _CHUNK])) for i in range(0, len(images), _CHUNK)]
         return Posterior(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     @torch.no_grad()
@@ -158,12 +134,12 @@ class VaeStudy(Study):
             "preview/active_units": float(active_units(posterior.mean.cpu().numpy())),
         }
 
-    def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
+    def film(self, *, frames: int, count: int, path: PathKind, seed: int) -> Walks:
         """Walks through the prior and, the latter half of them (rounded down), between held-out images.
 
-        See `sandbox.film.paths.latent_path` and `sandbox.film.paths.image_path`; the same latents and images in every arm.
+        See `latent_path` and `image_path` of `sandbox.film.paths`; the same latents and images in every arm.
         """
-        kind, between = cast(PathKind, path), count // 2
+        kind, between = path, count // 2
         config = self.config
         z = latent_path("normal", config.latent, frames=frames, count=count - between, kind=kind, seed=seed)
         if between:
@@ -183,7 +159,7 @@ class VaeStudy(Study):
     def between(
         self, ends: tuple[int | Image.Image, int | Image.Image], *, frames: int
     ) -> UInt8[np.ndarray, "t 3 3 64 64"]:
-        """The straight line between the posterior means of two images; see `sandbox.train.loop.Study.between`."""
+        """The straight line between the posterior means of two images; see `sandbox.train.study.Between`."""
         pictures = np.stack([self._picture(end) for end in ends])
         walk = self._film(image_path(self.encode(pictures).mean.cpu()[None], frames=frames, kind="pair"))
         still = np.broadcast_to(pictures, (frames, *pictures.shape))  # (t, 2, 3, 64, 64)
@@ -250,16 +226,12 @@ class VaeStudy(Study):
         found = readouts(self.encode(train.images).mean.cpu().numpy(), train, test_codes, test)
         return {f"readout_{name}": value for name, value in found.items()}
 
-    def costs(self) -> dict[str, Any]:
-        """Parameters and multiply-adds an image of each network."""
-        inputs = {"encoder": self._batch(1)[:2], "decoder": self._normal(2, "costs")}
-        networks = {name: self.modules[name] for name in inputs}
-        return {
-            "parameters": {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()},
-            "multiply_adds_per_image": {
-                name: multiply_adds(deepcopy(network), inputs[name]) for name, network in networks.items()
-            },
-        }
+    def examples(self) -> dict[str, Tensor]:
+        """Two inputs of each network."""
+        return {"encoder": self._batch(1)[:2], "decoder": self._normal(2, "costs")}
 
-
-STUDY = VaeStudy
+    def encoder(self, name: str = "") -> Encoder:
+        """The encoder, which sees images in [0, 1], or the decoder, which has no image input."""
+        if name == "decoder":
+            return of_latents(self.modules["decoder"], "normal", self.config.latent)
+        return Encoder(self.find_network(name, default="encoder"))

@@ -4,7 +4,9 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sandbox.experiment.config import Config, CoordLayers, PaddingMode, Score
+from sandbox.base.types import CoordLayers, PaddingMode
+from sandbox.experiment.config import Config
+from sandbox.experiment.spec import Captions, Score, StudySpec
 
 Task = Literal["classification", "regression", "rendering"]
 SplitName = Literal["uniform", "quadrant"]
@@ -21,7 +23,6 @@ class VisionConfig(Config):
     """
 
     config_field: ClassVar[str | None] = "task"
-    FILM: ClassVar[str] = "The arms side by side on the same walks: orange what is asked for, blue what is said."
     task_field: ClassVar[str] = "split"
     DATA: ClassVar[tuple[str, ...]] = ("batch", "task", "split")
 
@@ -84,7 +85,6 @@ class VisionConfig(Config):
         return super().shrunk().model_copy(update={"width": 2, "c": 1, "score_every": 2})
 
 
-CONFIG = VisionConfig
 _SCORES: dict[Task, tuple[Score, ...]] = {
     "classification": (
         Score(
@@ -128,3 +128,10 @@ _SCORES: dict[Task, tuple[Score, ...]] = {
 def scores(config: VisionConfig) -> tuple[Score, ...]:
     """The scores of a run's task."""
     return _SCORES[config.task]
+
+
+CAPTIONS = Captions(film="The arms side by side on the same walks: orange what is asked for, blue what is said.")
+SPEC = StudySpec(
+    "vision", "the paper's coordinate tasks: classification, regression, rendering of one position",
+    VisionConfig, scores, "vision.coordinates.study:VisionStudy", CAPTIONS, default="vision/classification",
+)  # fmt: skip

@@ -1,6 +1,5 @@
 """Files that are whole or absent: written beside, flushed to the disk, renamed once."""
 
-import errno
 import hashlib
 import json
 import os
@@ -8,10 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
-
-from sandbox.base.errors import UserError
 
 
 @contextmanager
@@ -23,30 +18,6 @@ def naming(path: Path) -> Iterator[None]:
         if error.filename is None:
             error.filename = str(path)
         raise
-
-
-@contextmanager
-def hold(folder: Path, name: str, busy: str, patience: float = 0.0) -> Iterator[None]:
-    """Creates a folder and holds its lock ``name``, waiting at most ``patience`` seconds for it.
-
-    Raises:
-        UserError: another process holds it (the message is ``busy``), or the folder cannot be created or written.
-        OSError: the disk is full.
-    """
-    lock = FileLock(folder / name, timeout=patience)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise UserError(busy) from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(f"cannot write to {folder} ({error.strerror}): choose another --root") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def fsync(path: Path) -> None:

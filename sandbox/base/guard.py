@@ -1,10 +1,11 @@
-"""The frame around every door: exit codes, and one line in place of a traceback."""
+"""The frame around every command: exit codes, and one line in place of a traceback."""
 
 import io
 import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
@@ -14,7 +15,7 @@ SAFE = "what was saved before is whole, the same command goes on from there"
 
 
 def guarded(main: Callable[[], object]) -> NoReturn:
-    """Runs a door and ends the process.
+    """Runs a command and ends the process.
 
     Exit codes: 0 done, 1 failed for a reason outside the program, 2 the user's mistake, 130 interrupted, 141 the reader
     of the output went away. Anything else is a defect of ours and keeps its traceback.
@@ -47,6 +48,13 @@ def guarded(main: Callable[[], object]) -> NoReturn:
         where = f": {error.filename}" if error.filename else ""
         code = _complain(f"{error.strerror or one_line(error)}{where}; {SAFE}", 1)
     sys.exit(code)
+
+
+def command(module: str, *arguments: object) -> NoReturn:
+    """Runs ``main(*arguments)`` of a module and ends the process; imported inside, so that a Ctrl-C while it loads is one
+    line as well.
+    """
+    guarded(lambda: import_module(module).main(*arguments))
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox.base.errors import RunError, UserError
-from sandbox.base.files import hold
-from sandbox.base.guard import guarded
-from sandbox.launcher.plan import Cell, Plan, parse
+from sandbox.base.locks import hold
+from sandbox.cli.compare_parser import parse
+from sandbox.launcher.plan import Cell, Plan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     given = list(sys.argv[1:] if arguments is None else arguments)
     plan = parse(given)
     # Only now what takes seconds to import: --help and mistakes are answered at once.
-    from sandbox.report.comparison import gather
     from sandbox.launcher.runner import make_runs
     from sandbox.launcher.worker import PATIENCE
+    from sandbox.report.comparison import gather
 
     failed: dict[Cell, str] = {}
     if plan.options.report_only:  # while another process makes the runs, too
@@ -70,7 +70,7 @@ def found_on_disk(plan: Plan) -> Plan:
     places = {plan.place(cell).parent for cell in plan.cells()}
     there = sorted({int(path.name.removeprefix("seed-")) for place in places for path in place.glob("seed-*")
                     if path.name.removeprefix("seed-").isdecimal() and (path / "config.yaml").is_file()})  # fmt: skip
-    seeds = plan.seeds if options.seeds is not None else tuple(there)
+    seeds = plan.seeds if options.named_seeds else tuple(there)
     plan = replace(plan, seeds=seeds)
     if not any((plan.place(cell) / "config.yaml").is_file() for cell in plan.cells()):
         raise UserError(f"{folder} holds no run of {', '.join(plan.arms)}: without --report-only they are made")
@@ -94,7 +94,7 @@ def within_budget(plan: Plan) -> Plan:
 
 def _report(comparison: "Comparison") -> Path:
     from sandbox.report.board import write_board
-    from sandbox.report.report import write_report
+    from sandbox.report.page import write_report
 
     report = write_report(comparison)
     write_board(comparison)
@@ -159,7 +159,3 @@ def _table(comparison: "Comparison") -> None:
 def _mean(summary: "Summary") -> str:
     spread = f" ± {summary.sd:.2g}" if len(summary.values) > 1 else ""
     return f"{summary.mean:.3g}{spread} ({len(summary.values)})" if summary.values else "-"
-
-
-if __name__ == "__main__":
-    guarded(main)

@@ -58,12 +58,16 @@ def positive(text: str) -> float:
     return number
 
 
-def one_of(*names: str) -> Callable[[str], str]:
-    """An argparse type: one of some names. Unlike ``choices`` it says which is nearest."""
+def one_of(*names: str, alias: Callable[[str], str] = str) -> Callable[[str], str]:
+    """An argparse type: one of some names, or what ``alias`` makes one. Unlike ``choices`` it says which is nearest."""
 
     def parse(text: str) -> str:
-        if text not in names:
+        try:
+            name = alias(text)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        if name not in names:
             raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(names)}{nearest(text, names)}")
-        return text
+        return name
 
     return parse

@@ -1,4 +1,4 @@
-"""The doors: `python -m sandbox.gan` and so on. From the command line to a finished run.
+"""One run from a command line: `python -m sandbox.gan`, `python -m sandbox train CONFIG`, and so on.
 
 argparse and pydantic rather than a library that does both: a flag and a YAML key go through the same model, so both get
 the same one-line complaint with the nearest name.
@@ -7,35 +7,22 @@ the same one-line complaint with the nearest name.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import yaml
-
-from sandbox.experiment.config import STUDIES, Config, choices, command_of, door_of, printed_scores, study_config, tasks_of
 from sandbox.base.errors import UserError, nearest
-from sandbox.experiment.file import Experiment, config_title, load_experiment
-from sandbox.cli.flags import Parser, one_of, whole_number
-from sandbox.base.guard import guarded
+from sandbox.base.types import Device
 from sandbox.base.world import announced
+from sandbox.cli.flags import Parser, one_of
+from sandbox.experiment.config import Config, choices
+from sandbox.experiment.file import Experiment, load_experiment
+from sandbox.experiment.names import config_title
+from sandbox.experiment.spec import folder_of, study_spec, tasks_of
 
-if TYPE_CHECKING:
-    from sandbox.experiment.run import Run
-    from sandbox.train.loop import Study
-
-__all__ = ["DEFAULT_CONFIG", "Order", "Parser", "guarded", "main", "one_of", "parse", "whole_number"]
-
-DEFAULT_CONFIG = {
-    "gan": "gan/sort_of_clevr",
-    "vae": "vae/sort_of_clevr",
-    "rl": "rl/mspacman",
-    "vision": "vision/classification",
-}
 _WIDEST = 80  # characters of names that stand behind a flag; more stand in its help
 DEVICES = ("auto", "cpu", "cuda", "mps")
+ANY = "python -m sandbox train CONFIG"
 
 
 @dataclass(frozen=True)
@@ -48,21 +35,27 @@ class Order:
     task: str | None
     config: Config
     root: Path
-    device: str
+    device: Device
     overwrite: bool
     evaluate: bool
     smoke: bool
 
 
-def _parser(study: str, description: str = "", epilog: str = "") -> Parser:
-    prog = f"python -m sandbox.{study}"
-    usage = f"{prog} [--config NAME] [--coord | --no-coord | --arm NAME] [--seed N] [--smoke] [settings]"
+def _parser(command: str | None, description: str = "", epilog: str = "") -> Parser:
+    """The flags that every study has; ``command`` is None for the command that takes any config."""
+    prog = f"python -m sandbox.{command}" if command else ANY
+    config = "[--config NAME] " if command else ""
+    usage = f"{prog} {config}[--coord | --no-coord | --arm NAME] [--seed N] [--smoke] [settings]"
     parser = Parser(prog, description, usage=usage, epilog=epilog, add_help=False)
     which = parser.add_argument_group("which run")
-    default = DEFAULT_CONFIG.get(study)
-    which.add_argument("--config", default=default, required=default is None, metavar="NAME",
-                       help=f"experiment: name, or path of a YAML file (default: {default}; "
-                            "`python -m sandbox` lists them)")  # fmt: skip
+    if command:
+        default = study_spec(command).default
+        which.add_argument("--config", default=default, required=default is None, metavar="NAME",
+                           help=f"experiment: name, or path of a YAML file (default: {default}; "
+                                "`python -m sandbox` lists them)")  # fmt: skip
+    else:
+        which.add_argument("config", metavar="CONFIG",
+                           help="name, or path of a YAML file (`python -m sandbox` lists them)")  # fmt: skip
     arms = which.add_mutually_exclusive_group()
     arms.add_argument("--arm", metavar="NAME", help="arm of the experiment (default: coord)")
     arms.add_argument("--coord", dest="arm", action="store_const", const="coord", help="the same as --arm coord")
@@ -121,16 +114,16 @@ def _description(experiment: Experiment, tasks: Mapping[str, str]) -> str:
 
 
 def _all_tasks(tasks: Mapping[str, str]) -> str:
-    """A line for each task of a door that has several: each has settings of its own, which its own --help shows."""
+    """A line for each task of a command that has several: each has settings of its own, which its own --help shows."""
     if not tasks:
         return ""
     of = {study: ", ".join(task for task in tasks if tasks[task] == study) for study in tasks.values()}
-    field = study_config(next(iter(of))).config_field
-    lines = "\n".join(f"  {names:20} {STUDIES[study]}" for study, names in of.items())
+    field = study_spec(next(iter(of))).config.config_field
+    lines = "\n".join(f"  {names:20} {study_spec(study).summary}" for study, names in of.items())
     return f"\nTasks (--{field} NAME --help shows the settings of each):\n{lines}"
 
 
-def _examples(experiment: Experiment) -> str:
+def _examples(experiment: Experiment, command: str | None) -> str:
     first = next(iter(experiment.arms))
     arms = {"--coord": "the coordinate arm, to its end", "--no-coord": "the plain arm, same seed and data"}
     if not {"conv", "coord"} <= experiment.arms.keys():
@@ -140,15 +133,18 @@ def _examples(experiment: Experiment) -> str:
         **arms,
         f"{next(iter(arms))} --steps 9000 --name longer": "other settings, another folder",
     }
-    command = command_of(experiment.study)
-    return "examples:\n" + "\n".join(f"  {command} {flags:36} {text}" for flags, text in lines.items())
+    start = study_spec(experiment.study).command if command else ANY.replace("CONFIG", config_title(experiment.path))
+    return "examples:\n" + "\n".join(f"  {start} {flags:36} {text}" for flags, text in lines.items())
 
 
-def _experiment(study: str, tasks: Mapping[str, str], arguments: Sequence[str]) -> Experiment:
+def _experiment(command: str | None, tasks: Mapping[str, str], arguments: Sequence[str]) -> Experiment:
     """The experiment of a command line, which decides what --help shows: --config's, else that of `config_field`."""
-    door, _, task = study.partition(".")
-    parser, field = _parser(door), study_config(door).config_field
-    default = f"{door}/{task}" if task else parser.get_default("config")
+    if command is None:
+        if arguments[0].startswith("-"):
+            raise UserError(f"CONFIG comes first: {ANY} {arguments[0]} ...")
+        return load_experiment(arguments[0])
+    parser, field = _parser(command), study_spec(command).config.config_field
+    default = parser.get_default("config")
     parser.set_defaults(config=None, chosen=None)
     if field:
         parser.add_argument(f"--{field}", dest="chosen")
@@ -156,69 +152,94 @@ def _experiment(study: str, tasks: Mapping[str, str], arguments: Sequence[str]) 
     chosen = early.chosen
     if chosen is not None and chosen not in tasks:
         raise UserError(f"--{field} is {chosen!r}: allowed are {', '.join(tasks)}{nearest(chosen, tasks)}")
-    name = early.config or (f"{door}/{chosen}" if chosen else default)
+    name = early.config or (f"{command}/{chosen}" if chosen else default)
     experiment = load_experiment(name)
-    if door_of(experiment.study) != door:
-        raise UserError(f"{experiment.path} is a config of the study {experiment.study!r}: "
-                        f"python -m sandbox.{door_of(experiment.study)} --config {name}")  # fmt: skip
-    fields = study_config(experiment.study).model_fields
+    if folder_of(experiment.study) != command:
+        right = study_spec(experiment.study).command
+        right = right.replace("CONFIG", name) if "CONFIG" in right else f"{right.partition(' --')[0]} --config {name}"
+        raise UserError(f"{experiment.path} is a config of the study {experiment.study!r}: {right}")
+    fields = study_spec(experiment.study).config.model_fields
     own = experiment.values.get(field, fields[field].default) if field else None
     if chosen and chosen != own:
         raise UserError(f"--{field} is {chosen!r}, but {experiment.path} is for {own!r}: leave one of the two out")
     return experiment
 
 
-def parse(study: str, arguments: Sequence[str] | None = None) -> Order:
-    """Reads a study's command line, or that of a door with several tasks: the task decides which study it is.
+def parse(command: str | None, arguments: Sequence[str] | None = None) -> Order:
+    """Reads the command line of a study, or that of one with several tasks: the task decides which study it is.
+
+    Args:
+        command: ``gan`` for `python -m sandbox.gan`; None for the command that takes any config.
+        arguments: behind the program; None: this process's.
 
     Raises:
         UserError: an unknown flag, name or key, or a value out of range.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    door = door_of(study)
-    tasks = tasks_of(door)
-    experiment = _experiment(study, tasks, arguments)
-    model = study_config(experiment.study)
-    parser = _parser(door, _description(experiment, tasks), _examples(experiment))
-    if field := model.config_field:
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if command is None and (not arguments or arguments[0] in ("-h", "--help")):
+        _bare_help(arguments)
+    tasks = tasks_of(command) if command else {}
+    experiment = _experiment(command, tasks, arguments)
+    model = study_spec(experiment.study).config
+    parser = _parser(command, _description(experiment, tasks), _examples(experiment, command))
+    field = model.config_field
+    if field and command:
         parser.add_argument(f"--{field}", dest=f"field_{field}", default=argparse.SUPPRESS, metavar="NAME",
                             help=f"one of {', '.join(tasks)}; chooses the file too, unless --config does")  # fmt: skip
     if experiment.tasks:
-        parser.add_argument(f"--{model.task_field}", dest="task", type=one_of(*experiment.tasks), metavar="NAME",
-                            help=f"one of {', '.join(experiment.tasks)} (default: the first)")  # fmt: skip
+        parser.add_argument(f"--{model.task_field}", dest="task", type=one_of(*experiment.tasks, alias=model.task_name),
+                            metavar="NAME", help=f"one of {', '.join(experiment.tasks)} (default: the first)")  # fmt: skip
     leave_out = ["coord", *([field] if field else []), *[model.task_field] * bool(experiment.tasks)]
     add_fields(parser, model, experiment, leave_out)
     parser.add_argument("-h", "--help", action="help", help="this page")
-    options = parser.parse(arguments)
+    return _order(experiment, parser.parse(arguments), by_name=command is None or _names_config(arguments))
+
+
+def _names_config(arguments: Sequence[str]) -> bool:
+    return any(word.split("=")[0] == "--config" for word in arguments)
+
+
+def _bare_help(arguments: Sequence[str]) -> None:
+    parser = _parser(None, "Trains one arm of any config; CONFIG --help shows the settings of its study.")
+    parser.add_argument("-h", "--help", action="help", help="this page")
+    parser.parse(arguments)
+
+
+def _order(experiment: Experiment, options: argparse.Namespace, *, by_name: bool) -> Order:
+    """What the parsed flags mean; ``by_name``: the command line names the config, and with it the arms and the folder."""
     overrides = overrides_of(options)
-    arm = options.arm or ("coord" if "coord" in experiment.arms else next(iter(experiment.arms)))
+    arm, name = options.arm, options.name
+    placed = study_spec(experiment.study).config.placed(overrides, experiment.arms)
+    if arm is None and not by_name:
+        arm, name = placed[0], name or placed[1]
+    arm = arm or ("coord" if "coord" in experiment.arms else next(iter(experiment.arms)))
     task = (options.task or next(iter(experiment.tasks))) if experiment.tasks else None
     config = experiment.resolve(arm, overrides, smoke=options.smoke, task=task)
-    name = own_name(experiment, overrides) if options.name is None else options.name
+    name = own_name(experiment, overrides) if name is None else name
     return Order(experiment, name, arm, task, config, options.root, options.device,
                  options.overwrite, options.evaluate, options.smoke)  # fmt: skip
 
 
 def own_name(experiment: Experiment, overrides: Mapping[str, Any]) -> str:
     """The folder's name: the file's, or that of the task which the command line names in place of the file's."""
-    field = study_config(experiment.study).task_field
+    spec = study_spec(experiment.study)
+    field = spec.config.task_field
     if field not in overrides:
         return experiment.name
     arm = next(iter(experiment.arms))
     own, wanted = experiment.resolve(arm), experiment.resolve(arm, {field: overrides[field]})
     if own.task_folder == wanted.task_folder:
         return experiment.name
-    ours = config_title(experiment.path) == DEFAULT_CONFIG.get(experiment.study)
+    ours = config_title(experiment.path) == spec.default
     return wanted.task_folder if ours else f"{experiment.name}_{wanted.task_folder}"
 
 
-def main(study: str, arguments: Sequence[str] | None = None, *, patience: float = 0.0) -> Path:
-    """The door of a study: trains the run that the command line names, or says that it is complete.
+def main(command: str | None = None, arguments: Sequence[str] | None = None) -> Path:
+    """Trains the run that the command line names, or says that it is complete.
 
     Args:
-        study: a key of `sandbox.experiment.config.STUDIES`.
+        command: ``gan`` for `python -m sandbox.gan`; None for the command that takes any config.
         arguments: the command line without the program; None: this process's.
-        patience: seconds to wait for another process that works on the same run.
 
     Returns:
         The run's folder; the run is complete.
@@ -227,56 +248,26 @@ def main(study: str, arguments: Sequence[str] | None = None, *, patience: float 
         UserError, RunError, Interrupted, OSError: see `sandbox.base.guard.guarded`, which turns each into a line.
     """
     if announced().size == 1:
-        return _train(study, arguments, patience)
+        return _train(command, arguments)
     from sandbox.train.processes import joined
 
     with joined():
-        return _train(study, arguments, patience)
+        return _train(command, arguments)
 
 
-def _train(study: str, arguments: Sequence[str] | None, patience: float) -> Path:
-    order = parse(study, arguments)
+def _train(command: str | None, arguments: Sequence[str] | None) -> Path:
+    order = parse(command, arguments)
     study = order.experiment.study
-    from sandbox.train import processes
     from sandbox.experiment.run import Run, run_folder
-    from sandbox.train.loop import complete, resolve_device, resolve_precision
+    from sandbox.train import processes
+    from sandbox.train.device import resolve_device, resolve_precision
+    from sandbox.train.make import make
 
-    import_module(f"{study}.study")  # seconds: before anything is written, so that a Ctrl-C here leaves nothing behind
+    study_spec(study).load()  # seconds: before anything is written, so that a Ctrl-C here leaves nothing behind
     processes.check_batch(order.config.batch)
-    device = resolve_device(order.device)  # type: ignore[arg-type]
+    device = resolve_device(order.device)
     precision = resolve_precision(order.config.precision, device)
     folder = run_folder(order.root, study, order.name, order.arm, order.config.seed, smoke=order.smoke, task=order.task)
     run = Run(folder, study, order.name, order.arm, precision, order.config, order.task)
-    if order.evaluate and run.state() != "complete":
-        raise UserError(f"{folder} is not complete: --evaluate is for finished runs")
-    with run.lock(patience) if processes.is_first() else nullcontext():
-        # A new run is built before it is written: a mistake that only the data or the networks show leaves nothing.
-        early = _built(run, device) if processes.from_first(run.state) == "new" else None
-        state = processes.from_first(lambda: run.open(overwrite=order.overwrite))
-        if state == "complete" and not order.evaluate:
-            print(f"{folder} is complete (--overwrite starts anew, --evaluate scores it again)")
-        else:
-            # Flushed: in a log file these lines must not wait for the end.
-            print(f"{folder}: {state}, {device}, {precision}", flush=True)
-            study_object, costs = early or _built(run, device)
-            print(yaml.safe_dump(costs, sort_keys=False).rstrip(), flush=True)
-            complete(run, study_object, evaluate=order.evaluate)
-        if processes.is_first():
-            _report(run, run.result())
+    make(run, device, overwrite=order.overwrite, evaluate=order.evaluate)
     return folder
-
-
-def _built(run: "Run", device: str) -> "tuple[Study, dict[str, Any]]":
-    """A run's study and its costs, for which it looks at its data."""
-    from sandbox.train.loop import build
-
-    study = build(run, device)
-    return study, study.costs()
-
-
-def _report(run: "Run", result: dict[str, Any]) -> None:
-    folder = run.folder
-    for line in printed_scores(run.study, result["scores"]):
-        print(f"  {line}")
-    print(f"  {result['steps']} steps in {result['seconds']:.0f} s, {result['steps_per_second']:.1f} steps/s")
-    print(f"pictures:    {folder / 'samples'}\ntensorboard: tensorboard --logdir {folder.parent.parent}")

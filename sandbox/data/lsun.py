@@ -28,9 +28,10 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from sandbox.data.records import Source, find_source, prepare
 from sandbox.base.errors import UserError, warn
-from sandbox.base.files import fsync, hold, sha256, write_atomically, write_json
+from sandbox.base.files import fsync, sha256, write_atomically, write_json
+from sandbox.base.locks import hold
+from sandbox.data.records import Source, find_source, prepare
 
 PART = 2048  # records in a part
 WAIT = 86_400.0  # seconds for another process that makes the same cache

@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from sandbox.data.records import STAND_IN as CATEGORY
-from sandbox.data.rooms.rooms import Rooms
 from sandbox.base.errors import UserError
 from sandbox.cli.flags import Parser, whole_number
+from sandbox.data.records import STAND_IN as CATEGORY
+from sandbox.data.rooms.rooms import Rooms
 
 _QUALITY = 75
 _AT_ONCE = 100  # records in a transaction

@@ -1,14 +1,11 @@
 """The settings of a run as a typed model: class defaults, YAML file and command line -> one frozen object.
 
-A study's module ``<study>.config`` holds its own model, derived from `Config`, each field with a help text and its
-unit, and its scores (`Score`); it imports no torch, so that ``--help`` is quick. YAML files: `sandbox.experiment.file`.
+A study's spec holds its own model, derived from `Config`, each field with a help text and its unit. YAML files:
+`sandbox.experiment.file`; what else the bench knows of a study: `sandbox.experiment.spec`.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -16,81 +13,26 @@ from pydantic.fields import FieldInfo
 
 from sandbox.base.errors import UserError, nearest, one_line
 
-STUDIES = {
-    "gan": "generators and discriminators on Sort-of-CLEVR, with latent-interpolation GIFs",
-    "vae": "beta-VAEs with matched and broadcast decoders on Sort-of-CLEVR, with walks between images",
-    "rl": "A2C on Atari games, on ale-py's own emulators; ends with whole games and a film of play",
-    "vision": "the paper's coordinate tasks: classification, regression, rendering of one position",
-    "vision.position": "how much position a network's features hold: a probe on any network",
-    "vision.padding": "where that position comes from: classifiers that differ in their padding, each probed",
-    "vision.location": "where on a canvas a tile lies, told from pooled features: GAPNet, PermuteNet, a control",
-    "vision.shift": "how often a shift of an image changes its class, with and without a loss against it",
-    "vision.red_green": "does a classifier read the order of two squares or their place: the Red-Green control",
-    "vision.neurons": "which channels of a segmentation network hold position, and what zeroing them costs",
-}  # name -> one line for `python -m sandbox`; DOOR.TASK is a task with a package of its own behind another study's door
-# A package of one's own becomes a study through the entry point group "coordconv_sandbox.studies".
-STUDIES |= {
-    point.name: str(point.dist.metadata["Summary"] if point.dist else point.value)
-    for point in entry_points(group="coordconv_sandbox.studies")
-    if point.name not in STUDIES
-}
 COMMAND_LINE = "the command line"
 SEEDS = 2**31
-CoordLayers = Literal["first", "all"]
-PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
-Law = Literal["normal", "uniform"]
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score that a study's comparison reports; declared before anything is run.
-
-    Attributes:
-        tag: key of the scores in ``result.json``; defined in docs/metrics.md.
-        better: which direction is.
-        name: a few words for tables, with the unit where there is one.
-        primary: the one score that a conclusion is drawn from.
-        curve: tag of the learning curve that goes with it, if any.
-        training: tag of the same on the training data, if there is one.
-        pooled: it compares between tasks, and is reported over all of them together.
-    """
-
-    tag: str
-    better: Literal["higher", "lower"]
-    name: str
-    primary: bool = False
-    curve: str | None = None
-    training: str | None = None
-    pooled: bool = False
 
 
 class Config(BaseModel):
     """What every study has: the fields that identify a run. Frozen; unknown keys are refused.
 
     Attributes:
-        config_field: the field whose flag also chooses the study's YAML file of that name, where --config does not; a
-            task with a model of its own (see `tasks_of`) has the same field.
+        DATA: the fields that decide what a step sees, beside the seed.
         PLACES: fields that say something of this machine alone, where data lie or how many threads work; no part of a
             run's identity.
-        COUNTED: what the x-axis of the curves counts, ``steps`` times ``batch`` of them in a run.
-        PUBLISHED: what others reported over all tasks, for the report's table over tasks.
-        SAMPLES: what a report says below the arms' pictures.
-        FILM_NAME: of the film that ends a run: ``samples/<name>.gif``.
-        FILM: what a report says below the arms' films.
-        FILMS: the same for what else `sandbox.train.loop.Study.films` makes, by name.
-        task_field: what the door calls the flag that names a task of a file with ``tasks:``; a field of that name then
-            follows from the task.
+        config_field: the field whose flag also chooses the study's YAML file of that name, where --config does not; a
+            task with a model of its own (see `sandbox.experiment.spec.tasks_of`) has the same field.
+        task_field: what the command line calls the flag that names a task of a file with ``tasks:``; a field of that
+            name then follows from the task.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    DATA: ClassVar[tuple[str, ...]] = ("batch",)  # the fields that decide what a step sees, beside the seed
+    DATA: ClassVar[tuple[str, ...]] = ("batch",)
     PLACES: ClassVar[tuple[str, ...]] = ()
-    COUNTED: ClassVar[str] = "images seen"
-    PUBLISHED: ClassVar[str] = ""
-    SAMPLES: ClassVar[str] = "What each arm makes of fixed inputs of its seed, which never change during a run."
-    FILM_NAME: ClassVar[str] = "interpolation"
-    FILM: ClassVar[str] = "The arms side by side, each on the same path if it has the same latents."
-    FILMS: ClassVar[dict[str, str]] = {}
     config_field: ClassVar[str | None] = None
     task_field: ClassVar[str] = "task"
 
@@ -117,10 +59,21 @@ class Config(BaseModel):
             raise ValueError(f"allowed are {allowed(cls.model_fields[str(info.field_name)])}")
         return value
 
+    @field_validator("coord_layers", check_fields=False)
+    @classmethod
+    def _layers(cls, value: str) -> str:
+        if not re.fullmatch(r"[\w.*?\[\]!-]+(,[\w.*?\[\]!-]+)*", value):
+            raise ValueError("allowed are first, all, or names and patterns of layers: blocks.0.conv,to_*")
+        return value
+
+    def seen(self, step: int) -> int:
+        """Where a step stands on the x-axis of the curves: images (agent steps) that training has seen by then."""
+        return step * self.batch
+
     @property
     def goal(self) -> float:
         """Where the x-axis of the curves ends."""
-        return float(self.steps * self.batch)
+        return float(self.seen(self.steps))
 
     @property
     def data_note(self) -> str:
@@ -131,6 +84,28 @@ class Config(BaseModel):
     def task_folder(self) -> str:
         """Names the folder of runs whose task the command line has chosen in place of the file's; empty: the file's."""
         return ""
+
+    @classmethod
+    def task_name(cls, text: str) -> str:
+        """The name of a task as the files have it, of what a command line calls it.
+
+        Raises:
+            UserError: there can be no such task.
+        """
+        return text
+
+    @classmethod
+    def placed(cls, given: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) -> tuple[str | None, str | None]:
+        """The arm and the folder's name that settings of a command line mean where it names neither; None: the file's.
+
+        Args:
+            given: the settings.
+            arms: of the file.
+
+        Raises:
+            UserError: a setting names what is not there.
+        """
+        return None, None
 
     def sees_the_same(self, other: "Config") -> bool:
         """Whether two arms at one seed see the same data in the same order, and the same latents if there are any."""
@@ -163,72 +138,6 @@ def folder_name(name: object, what: str) -> str:
         quote = " (in YAML, no, on and numbers want quotes)" if not isinstance(name, str) else ""
         raise UserError(f"{what} is {one_line(repr(name), 80)}{quote}, but names a folder: allowed are {allowed}")
     return name
-
-
-def door_of(study: str) -> str:
-    """The door that a study goes through, also the folder of its runs: ``vision`` for ``vision.position``."""
-    return study.partition(".")[0]
-
-
-def command_of(study: str) -> str:
-    """The start of a study's command line: ``python -m sandbox.vision --task position``."""
-    door, _, task = study.partition(".")
-    return f"python -m sandbox.{door}{f' --{study_config(door).config_field} {task}' if task else ''}"
-
-
-def tasks_of(door: str) -> dict[str, str]:
-    """What ``config_field`` can be at a door: task -> the study that has it. Empty where the door has but one."""
-    field = study_config(door).config_field
-    if field is None:
-        return {}
-    own = dict.fromkeys(choices(study_config(door).model_fields[field]), door)
-    return own | {study.partition(".")[2]: study for study in STUDIES if study.startswith(f"{door}.")}
-
-
-def study_config(study: str) -> type[Config]:
-    """The configuration model of a study; imports ``<study>.config``.
-
-    Raises:
-        UserError: another package of that name stands before ours on Python's path.
-    """
-    model: type[Config] = _study_module(study).CONFIG
-    return model
-
-
-def study_scores(study: str, config: Config) -> tuple[Score, ...]:
-    """The scores a study declares for a run, the primary one first: its ``SCORES``, or its ``scores(config)``.
-
-    Raises:
-        UserError: as `study_config`.
-        ValueError: not exactly one is primary.
-    """
-    module = _study_module(study)
-    scores: tuple[Score, ...] = module.scores(config) if hasattr(module, "scores") else module.SCORES
-    if sum(score.primary for score in scores) != 1:
-        raise ValueError(f"{study}.config must declare exactly one primary score")
-    return tuple(sorted(scores, key=lambda score: not score.primary))
-
-
-def printed_scores(study: str, scores: Mapping[str, float | None]) -> list[str]:
-    """The lines a door prints of a finished run: one a score, or what ``table(scores)`` of the study's config gives."""
-    module = _study_module(study)
-    if hasattr(module, "table"):
-        return list(module.table(scores))
-    width = max(map(len, scores), default=0)
-    return [f"{tag:{width}}  {'undefined' if value is None else f'{value:.4g}'}" for tag, value in scores.items()]
-
-
-def _study_module(study: str) -> Any:
-    try:
-        return import_module(f"{study}.config")
-    except ModuleNotFoundError as error:
-        package = door_of(study)
-        if error.name not in (package, study, f"{study}.config"):
-            raise
-        if error.name == package:
-            raise UserError(f"the study's package {package!r} is not installed") from None
-        found = getattr(import_module(package), "__path__", ["?"])[0]
-        raise UserError(f"{found} hides the sandbox's own package {package!r}: run from another folder") from None
 
 
 def validated(model: type[Config], values: Mapping[str, Any], source: str) -> Config:

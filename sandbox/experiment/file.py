@@ -22,8 +22,10 @@ from typing import Any
 
 import yaml
 
-from sandbox.experiment.config import COMMAND_LINE, SEEDS, STUDIES, Config, folder_name, study_config, validated
 from sandbox.base.errors import UserError, nearest, one_line
+from sandbox.experiment.config import COMMAND_LINE, SEEDS, Config, folder_name, validated
+from sandbox.experiment.names import find_config, study_names
+from sandbox.experiment.spec import study_spec
 
 _RESERVED = ("comparison", "logs", "smoke")  # folders beside the arms and tasks
 _NO_NAME = ' in "<unicode string>"'  # what YAML calls a text that it was handed
@@ -35,7 +37,7 @@ class Experiment:
     """What a YAML file says.
 
     Attributes:
-        study: the study it belongs to, a key of `STUDIES`.
+        study: the study it belongs to, see `sandbox.experiment.spec.study_spec`.
         name: the file's stem; names the run folder.
         path: the file.
         values: field -> value, over the class defaults.
@@ -67,7 +69,7 @@ class Experiment:
             UserError: the arm or the task is not in the file; a key is unknown or a value out of range, in any arm.
         """
         self.check_names([arm], [task])
-        model = study_config(self.study)
+        model = study_spec(self.study).config
         # The file is validated by itself first, so that an error names the place it comes from.
         settings = {} if task is None else self.tasks[task]
         place = f"{self.path} (arm {{}})" if task is None else f"{self.path} (task {task}, arm {{}})"
@@ -103,66 +105,6 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def config_folder() -> Path:
-    """Where the configs lie: beside the package in a checkout, inside it in an installed wheel.
-
-    Raises:
-        UserError: neither is there.
-    """
-    package = Path(__file__).resolve().parent
-    for folder in (package / "configs", package.parent / "configs"):
-        if folder.is_dir():
-            return folder
-    raise UserError(f"no folder of configs in {package} or beside it; give --config a path")
-
-
-def config_title(path: Path) -> str:
-    """What ``--config`` takes for a file: its name if it is one of ours, else its path."""
-    try:
-        return path.resolve().relative_to(config_folder()).with_suffix("").as_posix()
-    except (ValueError, UserError):
-        return str(path)
-
-
-def config_names() -> list[str]:
-    """Names that ``--config`` takes: ``gan/sort_of_clevr`` and so on, sorted."""
-    folder = config_folder()
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.yaml"))
-
-
-def find_config(name: str) -> Path:
-    """The file of a configuration given by name (``gan/sort_of_clevr``) or by path, from any working directory.
-
-    Raises:
-        UserError: there is none; the message has the nearest name.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    if path.is_dir() and name not in config_names():
-        raise UserError(f"--config: {name!r} is a folder, not a YAML file{_nearest_config(name)}")
-    if path.suffix in (".yaml", ".yml"):
-        raise UserError(f"--config: no file {name!r}{_nearest_config(name.removesuffix(path.suffix))}")
-    if name in config_names():
-        return config_folder() / f"{name}.yaml"
-    raise UserError(f"--config: no config {name!r}: there are {_by_study(config_names())}{_nearest_config(name)}")
-
-
-def _by_study(names: Iterable[str]) -> str:
-    """``gan/{a, b}, vae/{c}``: every name once in full would be no line any more."""
-    found: dict[str, list[str]] = {}
-    for name in names:
-        study, _, rest = name.partition("/")
-        found.setdefault(study, []).append(rest)
-    return ", ".join(f"{study}/{{{', '.join(rest)}}}" for study, rest in found.items())
-
-
-def _nearest_config(name: str) -> str:
-    # `--config sort_of_clevr`: the study is left out more often than a letter is wrong.
-    same = [known for known in config_names() if known.split("/")[1] == name]
-    return f"; did you mean {same[0]!r}?" if same else nearest(name, config_names())
-
-
 def load_experiment(name: str) -> Experiment:
     """Reads a YAML file given by name or path. Its values are checked when an arm is resolved.
 
@@ -176,11 +118,12 @@ def load_experiment(name: str) -> Experiment:
             raise UserError(f"unknown key {key!r} in {path}: allowed are {', '.join(_KEYS)} (settings such as steps "
                             f"stand under experiment){nearest(str(key), _KEYS)}")  # fmt: skip
     study = document.get("study")
-    if not isinstance(study, str) or study not in STUDIES:
-        known = f"there are {', '.join(STUDIES)}{nearest(str(study), STUDIES)}"
-        raise UserError(
-            f"{path} names no study: {known}" if study is None else f"no study {study!r} in {path}: {known}"
-        )
+    if not isinstance(study, str):
+        raise UserError(f"{path} names no study: there are {', '.join(study_names())}")
+    try:
+        study_spec(study)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     values = document.get("experiment")
     arms = _variants(path, "arm", document.get("arms", {"conv": {"coord": False}, "coord": {"coord": True}}))
     return Experiment(

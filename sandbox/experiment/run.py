@@ -25,10 +25,12 @@ from typing import Any, Literal
 
 import yaml
 
-from sandbox.experiment.config import STUDIES, Config, command_of, differences, door_of, folder_name, study_config, validated
 from sandbox.base.errors import UserError, nearest, one_line
-from sandbox.base.files import hold, write_atomically, write_json
+from sandbox.base.files import write_atomically, write_json
+from sandbox.base.locks import hold
 from sandbox.base.world import announced
+from sandbox.experiment.config import Config, differences, folder_name, validated
+from sandbox.experiment.spec import folder_of, study_spec
 
 State = Literal["new", "interrupted", "complete"]
 PRECISIONS = ("bf16", "32")  # what ``auto`` resolves to
@@ -40,7 +42,7 @@ class Run:
 
     Attributes:
         folder: where it lies.
-        study: key of `sandbox.experiment.config.STUDIES`.
+        study: its name, see `sandbox.experiment.spec.study_spec`.
         experiment: name of the experiment.
         arm: name of the arm.
         precision: the resolved one, ``bf16`` or ``32``.
@@ -93,13 +95,13 @@ class Run:
             scores = {tag: None if value is None else float(value) for tag, value in document.pop("scores").items()}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(
-                f"{path} cannot be read ({one_line(error)}): {self.door()} --evaluate makes it again"
+                f"{path} cannot be read ({one_line(error)}): {self.command()} --evaluate makes it again"
             ) from None
         return {"scores": scores, **document}
 
-    def door(self) -> str:
+    def command(self) -> str:
         """The start of the command that makes this run."""
-        return f"{command_of(self.study)} ... --arm {self.arm} --seed {self.config.seed}"
+        return f"{study_spec(self.study).command} ... --arm {self.arm} --seed {self.config.seed}"
 
     def open(self, *, overwrite: bool = False) -> State:
         """Creates the folder, or checks that what stands there is this very run. Returns the state it was found in.
@@ -171,7 +173,7 @@ class Run:
         if changed:
             raise UserError(
                 f"{self.folder} holds a run of another configuration ({'; '.join(changed)}): "
-                f"give this one a --name, or start it anew with {self.door()} --overwrite"
+                f"give this one a --name, or start it anew with {self.command()} --overwrite"
             )
 
 
@@ -185,7 +187,7 @@ def run_folder(
     """
     folder_name(experiment, "the run's name (--name sets another)")
     folder_name(arm, "the arm's name")
-    above = (root / "smoke" if smoke else root) / door_of(study) / experiment
+    above = (root / "smoke" if smoke else root) / folder_of(study) / experiment
     return (above if task is None else above / task) / arm / f"seed-{seed}"
 
 
@@ -205,11 +207,13 @@ def read_run(folder: Path | str) -> Run:
         values = dict(head["config"])
     except Exception:  # whatever a damaged file makes YAML or the disk raise
         raise UserError(f"{path} is no configuration of a run, or a damaged one (--overwrite starts anew)") from None
-    if study not in STUDIES:
-        raise UserError(f"{path}: unknown study {study!r}: there are {', '.join(STUDIES)}{nearest(study, STUDIES)}")
+    try:
+        spec = study_spec(study)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if precision not in PRECISIONS:
         raise UserError(f"{path}: unknown precision {precision!r}: allowed are {', '.join(PRECISIONS)}")
-    config, task = validated(study_config(study), values, str(path)), head.get("task")
+    config, task = validated(spec.config, values, str(path)), head.get("task")
     return Run(folder, study, experiment, arm, precision, config, None if task is None else str(task))
 
 

@@ -1,9 +1,10 @@
-"""Where the runs of a comparison are made: one after another on this machine, or many at once on a Ray cluster."""
+"""Where the runs of a comparison are made: in processes of this machine, or many at once on a Ray cluster."""
 
 import os
 import signal
 import socket
 import subprocess
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from importlib import import_module
@@ -36,52 +37,74 @@ class Pool(ABC):
 
 
 class Local(Pool):
-    """One run at a time, each in a process of its own, so that its memory is its own too."""
+    """One or several runs at a time on this machine, each in a process of its own, so that its memory is its own too.
 
-    def __init__(self) -> None:
+    Args:
+        jobs: runs at a time.
+        threads: of each run; None: as many as torch takes, or OMP_NUM_THREADS says.
+        devices: GPUs that the runs take in turn; 0: every run sees all there are.
+    """
+
+    def __init__(self, jobs: int = 1, threads: int | None = None, devices: int = 0) -> None:
+        self._jobs, self._threads, self._devices = jobs, threads, devices
         self._waiting: deque[Order] = deque()
-        self._now: tuple[Order, subprocess.Popen[bytes]] | None = None
+        self._now: dict[int, tuple[Order, subprocess.Popen[bytes]]] = {}  # slot -> what runs there
 
     def submit(self, order: Order) -> None:
         """Queues a run; see `Pool`."""
         self._waiting.append(order)
 
     def ended(self) -> list[tuple[Order, int]]:
-        """The run that ended, if one did; the next one starts."""
+        """The runs that ended; others start in their place."""
         done = []
-        if self._now is not None:
-            order, process = self._now
+        for slot, (order, process) in list(self._now.items()):
             code = process.poll()
             if code is not None:
                 process.communicate()  # closes the pipe
-                done, self._now = [(order, code)], None
-        if self._now is None and self._waiting:
-            order = self._waiting.popleft()
-            try:
-                self._now = order, order.begin()
-            except OSError as error:
-                order.cannot_begin(error)
-                done.append((order, 1))
+                done.append((order, code))
+                del self._now[slot]
+        for slot in range(self._jobs):
+            if slot not in self._now and self._waiting:
+                order = self._waiting.popleft()
+                try:
+                    self._now[slot] = order, order.begin(self._surroundings(slot))
+                except OSError as error:
+                    order.cannot_begin(error)
+                    done.append((order, 1))
         return done
 
+    def _surroundings(self, slot: int) -> dict[str, str]:
+        threads = {"OMP_NUM_THREADS": str(self._threads)} if self._threads else {}
+        device = {"CUDA_VISIBLE_DEVICES": _device(slot % self._devices)} if self._devices else {}
+        return threads | device
+
     def running(self) -> set[Order]:
-        """The one run."""
-        return set() if self._now is None else {self._now[0]}
+        """Those that have a process."""
+        return {order for order, _ in self._now.values()}
 
     def stop(self) -> bool:
-        """Interrupts it and waits; a second Ctrl-C meanwhile kills it, which loses the steps since its checkpoint."""
+        """Interrupts them and waits; a second Ctrl-C meanwhile kills them: what came since their checkpoints is lost."""
         self._waiting.clear()
-        if self._now is None:
-            return True
-        process = self._now[1]
+        processes = [process for _, process in self._now.values()]
+        until = time.monotonic() + PATIENCE
         try:
-            process.send_signal(signal.SIGINT)
-            process.wait(PATIENCE)
+            for process in processes:
+                process.send_signal(signal.SIGINT)
+            for process in processes:
+                process.wait(max(0.0, until - time.monotonic()))
         except (KeyboardInterrupt, subprocess.TimeoutExpired):
-            process.kill()
-            process.wait()
-            return False
+            killed = [process for process in processes if process.poll() is None]
+            for process in killed:
+                process.kill()
+                process.wait()
+            return not killed
         return True
+
+
+def _device(number: int) -> str:
+    """A GPU of those that this process sees."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return seen.split(",")[number] if seen else str(number)
 
 
 def _knock(address: str) -> None:
@@ -129,7 +152,7 @@ class Cluster(Pool):
         try:
             ray: Any = import_module("ray")
         except ImportError:
-            raise UserError("--ray and --jobs need Ray: pip install 'coordconv-sandbox[cluster]'") from None
+            raise UserError("--ray needs Ray: pip install 'coordconv-sandbox[cluster]'") from None
         self._ray = ray
         if address is not None:
             _knock(address)

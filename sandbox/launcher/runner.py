@@ -1,21 +1,20 @@
-"""Makes the runs of a comparison that are not complete: one after another here, or many at a time on a Ray cluster."""
+"""Makes the runs of a comparison that are not complete: one or several at a time here, or many on a Ray cluster."""
 
 import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from sandbox.base.errors import Interrupted, UserError
 from sandbox.base.files import write_atomically
 from sandbox.base.world import announced
+from sandbox.experiment.run import Run, read_run, refuse_mixed_precision
 from sandbox.launcher.plan import Cell, Plan
 from sandbox.launcher.pools import Cluster, Local, Pool
-from sandbox.experiment.run import Run, read_run, refuse_mixed_precision
 from sandbox.launcher.screen import Progress, Screen
-from sandbox.launcher.worker import PATIENCE, Order
+from sandbox.launcher.worker import PATIENCE, Order, write_order
 
 POLL = 0.5  # seconds between two looks at the runs
 
@@ -36,9 +35,8 @@ def make_runs(plan: Plan) -> dict[Cell, str]:
         return {}
     plan.file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(plan.file, plan.document())
-    (plan.folder / "comparison" / "budget").write_text(plan.options.budget)
     screen = Screen(str(plan.folder), progress, plan.arms)
-    orders = [Order(cell, plan.experiment.study, plan.flags(cell), _log(plan, cell), Path.cwd()) for cell in missing]
+    orders = [write_order(plan, cell) for cell in missing]
     pool = _pool(plan)
     try:
         with screen:
@@ -96,7 +94,7 @@ def _run(plan: Plan, cell: Cell, precision: str) -> Run:
 
 
 def _resolved(plan: Plan, cells: Sequence[Cell]) -> list[tuple[Cell, str]]:
-    from sandbox.train.loop import resolve_device, resolve_precision
+    from sandbox.train.device import resolve_device, resolve_precision
 
     device = resolve_device(plan.options.device)
     return [(cell, resolve_precision(plan.config(cell).precision, device)) for cell in cells]
@@ -107,26 +105,22 @@ def _progress(plan: Plan, cell: Cell, missing: bool) -> Progress:
     return Progress(plan.place(cell), goal, "waiting" if missing else "complete", 0.0 if missing else goal)
 
 
-def _log(plan: Plan, cell: Cell) -> Path:
-    parts = [*([cell.task] if cell.task else []), cell.arm, f"seed-{cell.seed}.log"]
-    return plan.folder.resolve().joinpath("comparison", "logs", *parts)
-
-
 def _pool(plan: Plan) -> Pool:
     options = plan.options
-    if options.ray is None and options.jobs == 1:
-        return Local()
     if options.ray not in (None, "local"):  # this machine may be none of the cluster's
         gpus = options.gpus or float(options.device == "cuda")
         return Cluster(options.ray, options.jobs, options.cpus or 1.0, gpus)
     import torch
 
-    from sandbox.train.loop import resolve_device
+    from sandbox.train.device import resolve_device
 
-    share = torch.cuda.device_count() / options.jobs if resolve_device(options.device) == "cuda" else 0.0
-    gpus = options.gpus or (min(1.0, share) if share else 0.0)
+    devices = torch.cuda.device_count() if resolve_device(options.device) == "cuda" else 0
     cpus = options.cpus or float(max(1, (os.cpu_count() or 1) // options.jobs))
-    return Cluster(None, options.jobs, cpus, gpus)
+    if options.ray is None:
+        shared = options.jobs > 1 and "OMP_NUM_THREADS" not in os.environ
+        threads = max(1, int(cpus)) if shared or options.cpus else None
+        return Local(options.jobs, threads, devices if options.jobs > 1 else 0)
+    return Cluster(None, options.jobs, cpus, options.gpus or min(1.0, devices / options.jobs))
 
 
 def _wait_until_free(plan: Plan, cells: Sequence[Cell]) -> None:

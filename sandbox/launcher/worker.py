@@ -1,24 +1,30 @@
-"""One run of a comparison in a process of its own: `python -m sandbox.worker STUDY [flags of the study's door]`.
+"""One run of a comparison in a process of its own: `python -m sandbox.launcher.worker FILE`.
+
+FILE is JSON: the run's folder, identity and every setting, resolved, and the device; see `write_order`. An edit of the
+YAML file while runs are made cannot tell the arms apart.
 
 Its stdin is a pipe held open by the process that started it. When that one ends, however it ends, the pipe closes, and
 this one stops after the step in hand with everything saved: a comparison that is killed leaves no run behind that goes
 on by itself.
 """
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from sandbox.base.errors import one_line
+from sandbox.base.errors import UserError, one_line
+from sandbox.base.files import write_json
 from sandbox.base.guard import guarded
-from sandbox.launcher.plan import Cell
+from sandbox.launcher.plan import Cell, Plan
 
 PATIENCE = 120.0  # seconds: an orphan of a killed comparison needs a step, and on a slow disk a checkpoint, to stop
 
@@ -29,26 +35,28 @@ class Order:
 
     Attributes:
         cell: its place in the grid.
-        study: whose door it goes through.
-        flags: of that door.
+        file: what it is, see `write_order`.
         log: file for everything it prints.
         cwd: where it starts.
     """
 
     cell: Cell
-    study: str
-    flags: tuple[str, ...]
+    file: Path
     log: Path
     cwd: Path
 
-    def begin(self) -> "subprocess.Popen[bytes]":
-        """Starts it. The caller's end of its stdin must stay open until it has ended."""
+    def begin(self, surroundings: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+        """Starts it. The caller's end of its stdin must stay open until it has ended.
+
+        Args:
+            surroundings: variables of its environment, beside those of this process.
+        """
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "sandbox.launcher.worker", self.study, *self.flags]
+        command = [sys.executable, "-m", "sandbox.launcher.worker", str(self.file)]
         with self.log.open("wb") as log:
             # A session of its own: a Ctrl-C in the terminal reaches the comparison, which then asks its runs to stop.
-            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
-                                    cwd=self.cwd, start_new_session=True)  # fmt: skip
+            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=self.cwd,
+                                    env={**os.environ, **(surroundings or {})}, start_new_session=True)  # fmt: skip
 
     def cannot_begin(self, error: BaseException) -> None:
         """Leaves in the log why it could not be started."""
@@ -70,6 +78,35 @@ class Order:
         return (errors or spoken)[-1]
 
 
+def write_order(plan: Plan, cell: Cell) -> Order:
+    """Writes a run's settings down: folder, study, experiment, arm, task, every field of its config, device, budget."""
+    document = {
+        "folder": str(plan.place(cell).resolve()), "study": plan.experiment.study, "experiment": plan.name,
+        "arm": cell.arm, "task": cell.task, "device": plan.options.device, "budget": plan.options.budget,
+        "config": plan.config(cell).model_dump(mode="json"),
+    }  # fmt: skip
+    file = plan.order(cell).resolve()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, document)
+    return Order(cell, file, plan.beside(cell, "logs", "log").resolve(), Path.cwd())
+
+
+def read_order(file: Path) -> dict[str, Any]:
+    """What `write_order` wrote.
+
+    Raises:
+        UserError: the file is not there, or damaged.
+    """
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read: {one_line(error)}") from None
+    keys = {"folder", "study", "experiment", "arm", "task", "device", "budget", "config"}
+    if not isinstance(document, dict) or document.keys() != keys:
+        raise UserError(f"{file} is no order of a run: it must hold {', '.join(sorted(keys))}")
+    return document
+
+
 def run_to_end(order: Order) -> int:
     """Makes a run and waits for it; its exit code."""
     with order.begin() as process:
@@ -85,11 +122,25 @@ def _stop_with_parent() -> None:
 
 
 def main() -> None:
-    """The door that the first argument names, with the other arguments."""
+    """Makes the run that the first argument describes."""
     if hasattr(signal, "pthread_sigmask"):  # Ray's workers block SIGINT, and their children inherit that
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    import_module("sandbox.cli.train").main(sys.argv[1], sys.argv[2:], patience=PATIENCE)
+    from sandbox.experiment.config import validated
+    from sandbox.experiment.run import Run
+    from sandbox.experiment.spec import study_spec
+    from sandbox.train.device import resolve_device, resolve_precision
+    from sandbox.train.make import make
+
+    file = Path(sys.argv[1])
+    order = read_order(file)
+    config = validated(study_spec(order["study"]).config, order["config"], str(file))
+    device = resolve_device(order["device"])
+    precision = resolve_precision(config.precision, device)
+    run = Run(
+        Path(order["folder"]), order["study"], order["experiment"], order["arm"], precision, config, order["task"]
+    )
+    make(run, device, patience=PATIENCE)
 
 
 if __name__ == "__main__":

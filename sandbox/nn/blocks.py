@@ -7,16 +7,17 @@
 A network takes a `Convolutions` and asks it for every convolution, so that two arms differ in nothing else.
 """
 
-import hashlib
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sandbox.experiment.config import CoordLayers, PaddingMode
-from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d, add_map, content_bound
+from sandbox.base.errors import UserError, nearest
+from sandbox.base.types import CoordLayers, PaddingMode
+from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d, add_map, convolution_names, coordify
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Convolutions:
 
     Attributes:
         coord: coordinate convolutions instead of plain ones.
-        layers: which of them: only the one a network calls its ``first``, or ``all``.
+        layers: which of them: only the one a network calls its ``first``, ``all``, or names and patterns of layers, a
+            comma between, which `place_by_name` converts once the network stands.
         with_r: the radius plane as a third coordinate.
         padding_mode: how ``conv`` pads; transposed convolutions always pad zeros.
     """
@@ -36,7 +38,7 @@ class Convolutions:
     padding_mode: PaddingMode = "zeros"
 
     def _knows_position(self, first: bool) -> bool:
-        return self.coord and (first or self.layers == "all")
+        return self.coord and (self.layers == "all" or (first and self.layers == "first"))
 
     def conv(
         self,
@@ -67,6 +69,38 @@ class Convolutions:
                 in_channels, out_channels, kernel_size, stride, padding, extra, with_r=self.with_r
             )
         return nn.ConvTranspose2d(in_channels, out_channels, kernel_size, stride, padding, extra)
+
+
+def place_by_name(networks: Mapping[str, nn.Module], convs: Mapping[str, Convolutions]) -> None:
+    """Turns the convolutions that ``layers`` names into coordinate ones, where it is neither ``first`` nor ``all``.
+
+    Args:
+        networks: of one study by name, not yet seeded. A layer goes by its name in its network, ``blocks.0.conv``, or with
+            the network's before it, ``generator.blocks.0.conv``; ``*`` stands for any characters.
+        convs: what each network was built with, all with the same ``layers``.
+
+    Raises:
+        UserError: a name or pattern fits no convolution of a network that is to know coordinates.
+    """
+    (layers,) = {conv.layers for conv in convs.values()}
+    knowing = {name: network for name, network in networks.items() if convs[name].coord}
+    if layers in ("first", "all") or not knowing:
+        return
+    places = [(network, layer) for network, module in knowing.items() for layer in convolution_names(module)]
+    chosen: dict[str, list[str]] = {network: [] for network in knowing}
+    for pattern in layers.split(","):
+        fits = [(network, layer) for network, layer in places
+                if fnmatchcase(layer, pattern) or fnmatchcase(f"{network}.{layer}", pattern)]  # fmt: skip
+        if not fits:
+            names = [layer if len(knowing) == 1 else f"{network}.{layer}" for network, layer in places]
+            close = nearest(pattern, ["first", "all", *names])
+            raise UserError(f"--coord-layers: no convolution is called {pattern!r}: allowed are first, all, or names "
+                            f"of {', '.join(names)}{close}")  # fmt: skip
+        for network, layer in fits:
+            chosen[network].append(layer)
+    for network, names in chosen.items():
+        if names:
+            coordify(knowing[network], names, convs[network].with_r)
 
 
 # A nearest-upsampled image has each pixel twice: of three taps along an axis, two always meet the same one.
@@ -129,41 +163,3 @@ class DownBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h2 w2"]:
         """Halves the image size."""
         return nn.functional.leaky_relu(self.conv(x), 0.2, inplace=True)
-
-
-def keyed_generator(seed: int, *key: str | int) -> torch.Generator:
-    """A CPU random stream that depends on the seed and the key alone, not on what was drawn before it."""
-    digest = hashlib.sha256(repr((seed, *key)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
-
-
-def _uniform(shape: torch.Size, bound: float, generator: torch.Generator) -> Tensor:
-    return (2 * torch.rand(shape, generator=generator) - 1) * bound
-
-
-@torch.no_grad()
-def seed_parameters(module: nn.Module, seed: int, *key: str, gain: float = math.sqrt(2.0)) -> None:
-    """Draws every parameter anew from a stream keyed by (seed, its qualified name): seeding alone does not pair arms.
-
-    Convolution and linear weights are uniform with standard deviation ``gain / sqrt(fan-in)`` (He et al. 2015, arXiv
-    1502.01852, for the default gain), the fan-in counted without the coordinates; coordinate weights come from a second
-    stream with the same bound, so that a plain and a coordinate layer of one name share their content weights. Biases
-    start at zero; norm layers keep their ones and zeros.
-
-    Args:
-        module: the whole network, named alike in both arms.
-        seed: the run's seed.
-        key: what tells this network from others of the run.
-        gain: relative to a standard deviation of ``1 / sqrt(fan-in)``.
-    """
-    for name, layer in module.named_modules():
-        if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            continue
-        # torch's bound is 1 / sqrt(fan-in); a uniform law of that standard deviation reaches sqrt(3) further.
-        bound = gain * math.sqrt(3.0) * (1 / math.sqrt(layer.in_features) if isinstance(layer, nn.Linear)
-                                         else content_bound(layer))  # fmt: skip
-        parts = layer.split_weight() if isinstance(layer, CoordConv2d | CoordConvTranspose2d) else (layer.weight,)
-        for part, stream in zip(parts, ("content", "coordinates"), strict=False):
-            part.copy_(_uniform(part.shape, bound, keyed_generator(seed, *key, f"{name}.weight", stream)))
-        if layer.bias is not None:
-            layer.bias.zero_()

@@ -14,6 +14,8 @@ holds the arithmetic, benchmarks/coordconv.py measures it.
 """
 
 import math
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeGuard
 
 import torch
@@ -42,6 +44,7 @@ __all__ = [
     "CoordConvTranspose2d",
     "add_map",
     "content_bound",
+    "convolution_names",
     "coordify",
     "coordinate_planes",
     "from_concatenated",
@@ -270,6 +273,8 @@ def _converted(old: nn.Conv2d | nn.ConvTranspose2d, with_r: bool) -> CoordConv:
     content, _ = weight_parts(weight, old.in_channels // old.groups, old.groups, old.transposed)
     content.copy_(old.weight.view(content.shape))
     new.weight, new.bias = nn.Parameter(weight, requires_grad=old.weight.requires_grad), old.bias
+    if hasattr(old, "starts"):
+        new.starts = old.starts  # of sandbox.nn.seeding.with_start
     return new.train(old.training)
 
 
@@ -280,31 +285,51 @@ def _is_convertible(layer: nn.Module | None) -> TypeGuard[nn.Conv2d | nn.ConvTra
     return type(layer) in plain
 
 
-def coordify(module: nn.Module, where: Literal["first", "all"] = "first", with_r: bool = False) -> nn.Module:
+def _chosen(
+    module: nn.Module, where: str | Sequence[str], layers: Sequence[nn.Conv2d | nn.ConvTranspose2d]
+) -> Sequence[nn.Conv2d | nn.ConvTranspose2d]:
+    if where in ("first", "all"):
+        return layers if where == "all" else layers[:1]
+    names, wanted = convolution_names(module), [where] if isinstance(where, str) else where
+    for pattern in wanted:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"where={pattern!r} fits no convolution of {type(module).__name__}: it is 'first', 'all', or "
+                             f"names and patterns of {', '.join(names)}")  # fmt: skip
+    found = [module.get_submodule(name) for name in names if any(fnmatchcase(name, pattern) for pattern in wanted)]
+    return [layer for layer in found if _is_convertible(layer)]
+
+
+def convolution_names(module: nn.Module) -> list[str]:
+    """The names of the convolutions that `coordify` can convert, in registration order; the module itself has none."""
+    return [name for name, layer in module.named_modules() if name and _is_convertible(layer)]
+
+
+def coordify(module: nn.Module, where: str | Sequence[str] = "first", with_r: bool = False) -> nn.Module:
     """Turns the convolutions of any torch model into coordinate ones, in place; the function is unchanged at first.
 
     Args:
         module: any module; its ``nn.Conv2d`` and ``nn.ConvTranspose2d`` are replaced, their weights kept and the new
             coordinate weights zero, so that the outputs stay what they were until training moves them.
-        where: ``first`` converts the first convolution in registration order, ``all`` every one.
+        where: ``first`` converts the first convolution in registration order, ``all`` every one; else a name of one, such
+            as ``layer1.0.conv1``, a pattern, ``layer1.*``, or several of them.
         with_r: adds the radius plane.
 
     Returns:
         ``module`` itself, or the new layer where ``module`` is a convolution. Make optimisers after the conversion.
 
     Raises:
-        ValueError: ``where`` is unknown, or nothing in the module can be converted.
+        ValueError: nothing in the module can be converted, or a name or pattern fits none of it.
     """
-    if where not in ("first", "all"):
-        raise ValueError(f"where={where!r} is unknown: it is 'first' or 'all'")
     if _is_convertible(module):
+        if where not in ("first", "all"):
+            raise ValueError(f"where={where!r}, but {type(module).__name__} is one layer: it is 'first' or 'all'")
         return _converted(module, with_r)
     layers = [layer for layer in module.modules() if _is_convertible(layer)]
     if not layers:
         raise ValueError(f"{type(module).__name__} holds no Conv2d or ConvTranspose2d to convert")
     converted: dict[int, CoordConv] = {}
     weights: dict[int, Tensor] = {}
-    for layer in layers if where == "all" else layers[:1]:
+    for layer in _chosen(module, where, layers):
         new = converted[id(layer)] = _converted(layer, with_r)
         new.weight = weights.setdefault(id(layer.weight), new.weight)  # tied weights stay tied
     for parent in list(module.modules()):

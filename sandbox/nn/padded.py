@@ -5,9 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sandbox.base.types import AnyPadding, CoordLayers
 from sandbox.nn.blocks import Convolutions
-from sandbox.experiment.config import CoordLayers
-from vision.classify.config import AnyPadding
 
 
 def make_convolutions(coord: bool, layers: CoordLayers, with_r: bool, padding: AnyPadding) -> Convolutions:

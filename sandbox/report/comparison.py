@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sandbox.experiment.config import Score, differences
 from sandbox.base.errors import UserError, warn
-from sandbox.experiment.file import config_title
-from sandbox.launcher.plan import Cell, Plan
+from sandbox.experiment.config import differences
+from sandbox.experiment.names import config_title
 from sandbox.experiment.run import Run, State, read_run, refuse_mixed_precision
+from sandbox.experiment.spec import Captions, Score, study_spec
+from sandbox.launcher.plan import Cell, Plan
+from sandbox.launcher.worker import read_order
 from sandbox.report.stats import Paired, Summary, Verdict, holm, paired, summarise, verdict
 from sandbox.train.tracking import read_metrics
 
@@ -75,7 +77,7 @@ class Comparison:
     """Everything a report says.
 
     Attributes:
-        study: key of `sandbox.experiment.config.STUDIES`.
+        study: its name.
         experiment: names the folder.
         root: ``runs/<study>/<experiment>``.
         source: the config's name, or the YAML file's path where it is the user's own.
@@ -104,6 +106,11 @@ class Comparison:
     def reference(self) -> str:
         """The arm that the others are compared with."""
         return self.arms[0]
+
+    @property
+    def captions(self) -> Captions:
+        """What is said of the study's pictures and curves."""
+        return study_spec(self.study).captions
 
     @property
     def primary(self) -> Score:
@@ -181,8 +188,11 @@ def _budget(plan: Plan, rows: Sequence[Row]) -> Budget:
     spent = {(row.cell.task, row.run.config.steps, row.run.config.batch) for row in rows if row.run}
     if len(spent) == len({task for task, *_ in spent}):
         return "steps"
-    stored = plan.folder / "comparison" / "budget"
-    return "macs" if stored.is_file() and stored.read_text() == "macs" else "none"
+    older = plan.folder / "comparison" / "budget"  # of a comparison that was made before runs had order files
+    if older.is_file() and older.read_text() == "macs":
+        return "macs"
+    told = {read_order(file)["budget"] if file.is_file() else "none" for file in map(plan.order, plan.cells())}
+    return "macs" if told == {"macs"} else "none"
 
 
 def read_row(cell: Cell, folder: Path, error: str | None = None) -> Row:

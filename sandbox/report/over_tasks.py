@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float64
 from scipy import stats
 
+from sandbox.experiment.spec import Score
 from sandbox.report.comparison import Comparison
-from sandbox.experiment.config import Score
 from sandbox.report.stats import LEVEL
 
 RESAMPLES = 2000

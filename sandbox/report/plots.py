@@ -5,15 +5,12 @@ colour (Okabe and Ito's, which colour-blind eyes tell apart), line style and mar
 apart too, and each line carries its name.
 """
 
-import io
 import textwrap
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float64, Int64
 from matplotlib.axes import Axes
@@ -22,67 +19,18 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageFont, ImageSequence
 from scipy import stats
 
-from sandbox.report.comparison import Comparison, Contrast, Row
 from sandbox.base.errors import one_line, warn
+from sandbox.base.types import Frames, Sheet
+from sandbox.film.figures import Look, looks
+from sandbox.film.grids import side_by_side
+from sandbox.report.comparison import Comparison, Contrast, Row
 from sandbox.report.stats import LEVEL
-from sandbox.film.paths import Frames, Sheet, side_by_side
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # films of different sizes
-Dash = str | tuple[int, tuple[int, ...]]
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
 PANEL = (4.6, 2.8)  # inches
 POINTS = 500  # of a curve; a screen shows no more
 AXIS = "images"  # key of the x-axis in metrics.jsonl
 _UNITS = {1e6: "millions of ", 1e3: "thousands of ", 1.0: ""}
-_SETTINGS: Any = {
-    "svg.hashsalt": "comparison",  # ids from the content, not from chance
-    "text.parse_math": False,  # a name may hold a dollar sign
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#555555",
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": "#e4e4e4",
-    "axes.axisbelow": True,
-    "savefig.facecolor": "white",
-}
-
-
-class Look(NamedTuple):
-    """How an arm is drawn."""
-
-    colour: str
-    marker: str
-    dash: Dash
-
-
-def looks(arms: Sequence[str]) -> dict[str, Look]:
-    """Arm -> look; from the eighth arm on colours come again, with another line style."""
-    return {arm: Look(COLOURS[i % 7], MARKERS[i % 7], DASHES[(i + i // 7) % 7]) for i, arm in enumerate(arms)}
-
-
-def draw(make: Callable[[], Figure | None]) -> dict[str, bytes] | None:
-    """The figure as ``png`` (160 dots an inch) and ``svg``; None where there is nothing to show."""
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in letters that the font lacks
-        matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
-        matplotlib.rcParams.update(_SETTINGS)
-        figure = make()
-        if figure is None:
-            return None
-        return {kind: _saved(figure, kind) for kind in ("png", "svg")}
-
-
-def _saved(figure: Figure, kind: str) -> bytes:
-    content = io.BytesIO()
-    metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-    figure.savefig(content, format=kind, dpi=160, metadata=metadata)
-    return content.getvalue()
 
 
 # Panels stand where they are put, two in a row: matplotlib's constrained layout is not the same every time.
@@ -245,7 +193,7 @@ def _draw_curves(axes: Axes, comparison: Comparison, task: str | None, tag: str)
         axes.fill_between(x, line.low, line.high, color=look.colour, alpha=0.18, linewidth=0)
         axes.plot(x, line.mean, color=look.colour, linestyle=look.dash, linewidth=1.5, marker=look.marker,
                   markevery=(i * every // max(1, len(curves)), every), markersize=4.5)  # fmt: skip
-    axes.set_xlabel(_UNITS[unit] + next((row.run.config.COUNTED for row in comparison.rows if row.run), "images seen"))
+    axes.set_xlabel(_UNITS[unit] + comparison.captions.counted)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.margins(x=0.02)
     _label_ends(axes, curves, looks(comparison.arms))
@@ -343,10 +291,3 @@ def _padded(film: Pixels, size: tuple[int, int, int]) -> Pixels:
     left = (w - film.shape[2]) // 2
     around = ((0, 0), (0, h - film.shape[1]), (left, w - film.shape[2] - left), (0, 0))
     return np.pad(held, around, constant_values=255)
-
-
-def png(frame: Pixels) -> bytes:
-    """An ``(h, w, 3)`` uint8 picture as a PNG."""
-    content = io.BytesIO()
-    Image.fromarray(frame).save(content, "PNG")
-    return content.getvalue()

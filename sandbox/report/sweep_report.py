@@ -17,15 +17,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from sandbox.report.report import plots
-from sandbox.report.report import tables
-from sandbox.report.comparison import Comparison, Row
-from sandbox.experiment.config import door_of
-from sandbox.experiment.file import Experiment
 from sandbox.base.files import write_atomically
-from sandbox.report.report import embedded, missing_runs, render, scores_csv
+from sandbox.experiment.file import Experiment
+from sandbox.experiment.spec import folder_of
 from sandbox.experiment.sweep import swept
-from sandbox.report.tables import Group, Table, count_text, direction, number, plural
+from sandbox.film.figures import draw, looks
+from sandbox.report import tables
+from sandbox.report.comparison import Comparison, Row
+from sandbox.report.page import embedded, missing_runs, render, scores_csv
+from sandbox.report.tables import Group, Table, direction
+from sandbox.report.texts import count_text, digits_of, number, plural
 
 _PANEL = (3.6, 3.1)  # inches
 _READING = (
@@ -46,7 +47,7 @@ def write_sweep(comparison: Comparison, experiment: Experiment) -> Path:
     """
     folder = comparison.folder
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = plots.draw(lambda: scatter(comparison, experiment))
+    drawn = draw(lambda: scatter(comparison, experiment))
     files: dict[str, bytes | str | None] = {f"sweep.{kind}": drawn[kind] if drawn else None for kind in ("png", "svg")}
     files["scores.csv"] = scores_csv(comparison)
     view = _view(comparison, experiment, files)
@@ -64,7 +65,7 @@ def _view(c: Comparison, experiment: Experiment, files: dict[str, bytes | str | 
     arms = ", ".join(dict.fromkeys(experiment.variants.values()))
     tasks = f", {plural(len(c.tasks), 'task')}" if c.tasks != (None,) else ""
     return {
-        "title": f"{door_of(c.study)}/{c.experiment}",
+        "title": f"{folder_of(c.study)}/{c.experiment}",
         "subtitle": f"Sweep of {arms}: {plural(len(c.arms), 'combination')}, {plural(len(c.seeds), 'seed')}{tasks}",
         "reading": _READING,
         "warnings": missing_runs(c),
@@ -106,7 +107,7 @@ def spread_table(c: Comparison, experiment: Experiment) -> Table:
     groups = []
     for task in c.tasks:
         rows = complete_rows(c, task)
-        digits = tables.digits_of(value(row, c.primary.tag) for row in rows)
+        digits = digits_of(value(row, c.primary.tag) for row in rows)
         groups.append(Group([_spread_cells(c, rows, arm, experiment, digits) for arm in _bases(experiment)], task))
     head = ("arm", "runs", "best", "best quarter", "median", "worst quarter", "worst")
     note = "Best quarter: a quarter of the runs is at least as good; quantiles are interpolated."
@@ -130,7 +131,7 @@ def runs_table(c: Comparison, experiment: Experiment) -> Table:
     groups = []
     for task in c.tasks:
         rows = complete_rows(c, task)
-        digits = max(3, tables.digits_of(value(row, c.primary.tag) for row in rows))
+        digits = max(3, digits_of(value(row, c.primary.tag) for row in rows))
         groups.append(Group([
             (experiment.variants[row.cell.arm], *(_setting(row, name) for name in varied), str(row.cell.seed),
              number(value(row, c.primary.tag), digits), *[number(value(row, training or ""), digits)] * bool(training),
@@ -188,7 +189,7 @@ def _axes(c: Comparison) -> list[tuple[str, Any]]:
 
 
 def _draw(axes: Axes, c: Comparison, experiment: Experiment, task: str | None, read: Any) -> None:
-    look = plots.looks(_bases(experiment))
+    look = looks(_bases(experiment))
     for arm in _bases(experiment):
         rows = [row for row in complete_rows(c, task) if experiment.variants[row.cell.arm] == arm]
         x, y = [read(row) for row in rows], [value(row, c.primary.tag) for row in rows]

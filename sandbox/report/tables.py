@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from sandbox.experiment.spec import Score
 from sandbox.report.comparison import Comparison, Contrast, Row
-from sandbox.experiment.config import Score
 from sandbox.report.over_tasks import OverTasks, over_tasks
 from sandbox.report.stats import LEVEL
+from sandbox.report.texts import NOTHING, count_text, digits_of, interval_text, number, p_text
 
 INTERVAL = f"{100 * LEVEL:.0f} % interval"
-NOTHING = "-"
 Cells = tuple[str, ...]
 
 
@@ -37,58 +37,6 @@ class Table:
 
 
 # Numbers
-
-
-def digits_of(values: Iterable[float]) -> int:
-    """Decimals that show a hundredth of the values' spread, 0 to 6."""
-    known = [value for value in values if math.isfinite(value)]
-    spread = max(known) - min(known) if known else 0.0
-    spread = spread or max(map(abs, known), default=0.0)
-    return min(6, max(0, 2 - math.floor(math.log10(spread)))) if spread else 3
-
-
-def number(value: float | None, digits: int, sign: str = "") -> str:
-    """A fixed number of decimals; `NOTHING` for None and NaN."""
-    if value is None or math.isnan(value):
-        return NOTHING
-    while sign and value and digits < 6 and round(value, digits) == 0:
-        digits += 1  # a difference of -0.000 would hide its sign
-    return f"{value + 0.0:{sign}.{digits}f}"
-
-
-def interval_text(low: float, high: float, digits: int, sign: str = "") -> str:
-    """``[low, high]``; `NOTHING` where there is none."""
-    if math.isnan(low):
-        return NOTHING
-    while digits < 6 and any(end != 0 and round(end, digits) == 0 for end in (low, high)):
-        digits += 1  # -0.000 would hide on which side of zero the interval ends
-    return f"[{number(low, digits, sign)}, {number(high, digits, sign)}]"
-
-
-def p_text(p: float) -> str:
-    """Three significant digits, ``.0123``."""
-    if math.isnan(p):
-        return NOTHING
-    if p < 0.001:
-        return "< .001"
-    if 0 < p - (1 - LEVEL) < 5e-4:
-        return "> .05"  # it would be rounded to .05
-    return f"{p:.3g}".replace("0.", ".", 1)
-
-
-def count_text(value: float) -> str:
-    """A large number for eyes: 854,403 and 37.75 M."""
-    for unit, name in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
-        if abs(value) >= unit:
-            return f"{value / unit:.4g}\u00a0{name}"
-    if abs(value) >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3g}"
-
-
-def plural(n: int, what: str) -> str:
-    """``1 seed``, ``2 seeds``."""
-    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def direction(score: Score) -> str:
@@ -225,7 +173,7 @@ def over_tasks_table(c: Comparison) -> Table | None:
     head = ("arm", "tasks", "runs", "interquartile mean", INTERVAL, "probability of improvement", INTERVAL,
             "better / inconclusive / worse")  # fmt: skip
     digits = digits_of(value for row in rows for value in (row.iqm.low, row.iqm.high))
-    published = next((row.run.config.PUBLISHED for row in c.rows if row.run), "")
+    published = c.captions.published
     note = (f"Better, worse: tasks with that verdict on {c.primary.name}; inconclusive is not similar. "
             f"Intervals: bootstrap over runs within each task. {published}")  # fmt: skip
     cells = [_over_tasks_cells(row, row.arm == c.reference, digits) for row in rows]
@@ -283,7 +231,7 @@ _BUDGETS = {
 def costs_table(c: Comparison) -> Table | None:
     """What each arm costs, and how that compares with the reference."""
     groups = []
-    names = _COSTS | {"images": next((row.run.config.COUNTED for row in c.rows if row.run), _COSTS["images"])}
+    names = _COSTS | {"images": c.captions.counted}
     for task in c.tasks:
         costs = [_costs(c.of(arm, task)) for arm in c.arms]
         keys = list(dict.fromkeys(key for part in costs for key in part))

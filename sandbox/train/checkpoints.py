@@ -1,7 +1,7 @@
 """Checkpoints: one folder a step, that is whole or absent, and that loads without running anybody's code.
 
     checkpoints/step-00000500/
-      generator.safetensors ...   the weights and buffers of each module
+      generator.safetensors ...   the weights and buffers of each module; a study's other state, by part
       state.pt                    optimisers, random state, counters: loads with weights_only=True
       manifest.json               step and SHA-256 of each file
 
@@ -14,7 +14,7 @@ import io
 import json
 import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from torch.optim import Optimizer
 from sandbox.base.errors import UserError, one_line, warn
 from sandbox.base.files import fsync, json_text, sha256, write_file
 
+Parts = Mapping[str, Mapping[str, Tensor]]
 KEPT = 2  # the newest, and the one before in case the newest is damaged
 
 
@@ -71,6 +72,16 @@ class Checkpoint:
                 f"checkpoint {self.path} does not fit these networks; did other code write it? ({one_line(error)})"
             ) from None
 
+    def parts(self, names: Iterable[str]) -> dict[str, dict[str, Tensor]]:
+        """What it holds beside networks and optimisers: part -> tensors by name; see `Study.state_dict`.
+
+        Raises:
+            UserError: a part is missing: another version of the code wrote it.
+        """
+        if missing := [name for name in names if name not in self.names()]:
+            raise UserError(f"checkpoint {self.path} has no {missing[0]}; did other code write it?")
+        return {name: self.weights(name) for name in names}
+
     def restore_random(self) -> None:
         """Puts torch's and Python's random state back as they were."""
         torch.set_rng_state(self.state["random"]["torch"])
@@ -89,13 +100,13 @@ def _random_state() -> dict[str, Any]:
 
 
 def _contents(
-    modules: Mapping[str, nn.Module], optimisers: Mapping[str, Optimizer], counters: Mapping[str, Any]
+    modules: Mapping[str, nn.Module], optimisers: Mapping[str, Optimizer], counters: Mapping[str, Any], parts: Parts
 ) -> Iterator[tuple[str, bytes]]:
     # Through memory: on a full disk the writers of safetensors and torch raise errors of their own, or abort.
-    for name, module in modules.items():
+    for name, values in {**{name: module.state_dict() for name, module in modules.items()}, **parts}.items():
         tensors = {  # contiguous copies, because safetensors refuses tied and strided tensors
             key: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-            for key, value in module.state_dict().items()
+            for key, value in values.items()
         }
         yield f"{name}.safetensors", safetensors_bytes(tensors)
     state = {
@@ -114,19 +125,31 @@ def save_checkpoint(
     modules: Mapping[str, nn.Module],
     optimisers: Mapping[str, Optimizer],
     counters: Mapping[str, Any],
+    parts: Parts | None = None,
 ) -> Path:
     """Writes ``folder/step-XXXXXXXX`` in one piece and keeps the newest `KEPT`.
 
+    Args:
+        folder: the run's ``checkpoints``.
+        step: steps completed.
+        modules, optimisers: by name.
+        counters: what the training loop counts.
+        parts: what else there is, a file each: part -> tensors by name; see `sandbox.train.study.Study.state_dict`.
+
     Raises:
+        ValueError: a part has the name of a module.
         OSError: the disk is full, say; the checkpoints that stood are untouched.
     """
+    parts = parts or {}
+    if twice := parts.keys() & modules.keys():
+        raise ValueError(f"a network and a part of the state are both called {min(twice)!r}")
     folder.mkdir(parents=True, exist_ok=True)
     final, beside = folder / f"step-{step:08d}", folder / f".step-{step:08d}.part"
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir()
         hashes = {}
-        for name, content in _contents(modules, optimisers, counters):
+        for name, content in _contents(modules, optimisers, counters, parts):
             write_file(beside / name, content)
             hashes[name] = hashlib.sha256(content).hexdigest()
         write_file(beside / "manifest.json", json_text({"step": step, "sha256": hashes}).encode())

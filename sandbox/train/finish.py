@@ -2,23 +2,24 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from sandbox.base.files import write_atomically
+from sandbox.base.types import Frames, Sheet
 from sandbox.experiment.run import Run, save_result
+from sandbox.experiment.spec import study_spec
+from sandbox.film.encode import encode_gif, encode_mp4
+from sandbox.film.grids import frame_size, tile
+from sandbox.train.study import Filmed, Study
 from sandbox.train.tracking import Tracker
-from sandbox.film.paths import Frames, encode_gif, encode_mp4, frame_size, tile
-
-if TYPE_CHECKING:
-    from sandbox.train.loop import Study
 
 _GROWTH_FPS = 5  # frames a second of the sample grids one after another
 
 
-def finish(run: Run, study: "Study", counters: Mapping[str, Any]) -> dict[str, Any]:
+def finish(run: Run, study: Study[Any], counters: Mapping[str, Any]) -> dict[str, Any]:
     """Scores a trained study, renders its films and writes ``result.json``. Returns what that then holds.
 
     Args:
@@ -29,15 +30,14 @@ def finish(run: Run, study: "Study", counters: Mapping[str, Any]) -> dict[str, A
     Raises:
         OSError: the disk is full; what stood before is untouched until everything is computed.
     """
-    config, images = run.config, run.config.steps * run.config.batch
+    config, images = run.config, run.config.seen(run.config.steps)
     scores = study.evaluate()
-    frames = study.film(frames=study.film_frames, count=math.prod(study.film_grid), path="loop", seed=0)
-    film = tile(frames, study.film_grid)
-    films = {config.FILM_NAME: (film, study.film_fps), "training": (_growth(run), _GROWTH_FPS), **study.films()}
-    gifs = {name: (encode_gif(sheets, fps), frame_size(sheets)) for name, (sheets, fps) in films.items()
-            if sheets is not None}  # fmt: skip
-    mp4 = encode_mp4(film, study.film_fps) if study.film_mp4 else None
-    files = study.files()
+    films, files = _films(run, study), {}
+    gifs = {name: (encode_gif(sheets, fps), frame_size(sheets)) for name, (sheets, fps) in films.items()}
+    if isinstance(study, Filmed) and study.film_mp4:
+        name = study_spec(run.study).captions.film_name
+        files[f"{name}.mp4"] = encode_mp4(*films[name])
+    files |= study.files()
     costs = {
         "steps": config.steps,
         "images": images,
@@ -57,12 +57,21 @@ def finish(run: Run, study: "Study", counters: Mapping[str, Any]) -> dict[str, A
         tracker.mark()  # on the disk before the result that says so
     for name, (gif, _) in gifs.items():
         write_atomically(run.samples / f"{name}.gif", gif)
-    if mp4 is not None:
-        write_atomically(run.samples / f"{config.FILM_NAME}.mp4", mp4)
     for name, content in files.items():
         write_atomically(run.samples / name, content)
     save_result(run, scores, costs)
     return run.result()
+
+
+def _films(run: Run, study: Study[Any]) -> dict[str, tuple[Sheet, int]]:
+    """Name -> film and frames a second: the study's own film, its training, and what else it has to show."""
+    films: dict[str, tuple[Sheet, int]] = {}
+    if isinstance(study, Filmed):
+        walks = study.film(frames=study.film_frames, count=math.prod(study.film_grid), path="loop", seed=0)
+        films[study_spec(run.study).captions.film_name] = tile(walks, study.film_grid), study.film_fps
+    if (growth := _growth(run)) is not None:
+        films["training"] = growth, _GROWTH_FPS
+    return films | study.films()
 
 
 def _growth(run: Run) -> Frames | None:

@@ -3,15 +3,19 @@
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from sandbox.train.checkpoints import newest_checkpoint
-from sandbox.experiment.config import Config
 from sandbox.base.errors import UserError
+from sandbox.base.types import Device
+from sandbox.experiment.config import Config
 from sandbox.experiment.run import Run, read_run
-from sandbox.train.loop import Device, Study, build, resolve_device
+from sandbox.train.checkpoints import newest_checkpoint
+from sandbox.train.device import resolve_device
+from sandbox.train.make import build, restore
+from sandbox.train.study import Study
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Loaded:
     run: Run
     config: Config
     networks: dict[str, nn.Module]
-    study: Study
+    study: Study[Any]
     step: int
 
 
@@ -53,6 +57,6 @@ def load(run_folder: Path | str, device: Device = "auto") -> Loaded:
     study = build(run, place)
     torch.set_rng_state(streams[0])
     random.setstate(streams[1])
-    checkpoint.restore(study.modules, study.optimisers)
+    restore(study, checkpoint)
     networks = {name: module.eval() for name, module in study.modules.items()}
     return Loaded(run, run.config, networks, study, checkpoint.step)

@@ -1,163 +1,31 @@
-"""The loop for torch studies: steps, progress, logging, checkpoints, resume, guards.
-
-    study = build(run, device)          # networks and optimisers of `<study>.study`
-    result = complete(run, study)       # train from the newest checkpoint on, score, render
-
-What a study owes the loop is the abstract class `Study`, five methods.
-"""
+"""The loop: steps, progress, logging, checkpoints, resume, guards. `sandbox.train.make` starts it."""
 
 import io
 import math
-import random
 import signal
 import sys
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from types import FrameType
-from typing import Any, ClassVar, Literal
+from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
-from lightning_fabric import Fabric
 from PIL import Image
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 from tqdm import tqdm
 
+from sandbox.base.errors import Interrupted, RunError
+from sandbox.base.files import write_atomically
+from sandbox.base.memory import peak_memory_mb
+from sandbox.experiment.run import Run
+from sandbox.experiment.spec import study_spec
 from sandbox.train import processes
 from sandbox.train.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
-from sandbox.experiment.config import Config, study_scores
-from sandbox.base.errors import Interrupted, RunError, UserError, nearest
-from sandbox.base.files import write_atomically
-from sandbox.train.finish import finish
-from sandbox.base.memory import keep_freed_memory, peak_memory_mb
-from sandbox.experiment.run import Run
+from sandbox.train.study import Study
 from sandbox.train.tracking import Tracker
-from sandbox.film.paths import Sheet
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Picture = UInt8[np.ndarray, "h w 3"]
-
-
-class Study(ABC):
-    """A comparison's networks and how they learn. Step t must depend on the seed and t alone: a resumed run is exact.
-
-    Several processes call ``step`` together (see processes.py), the first one alone all the rest.
-
-    Attributes:
-        config: the run's configuration.
-        fabric: device, precision, processes.
-        modules: what a checkpoint holds, by name.
-        optimisers: by name.
-        film_frames, film_grid, film_fps, film_mp4: the film that ends a run: its length, rows and columns of pictures,
-            frames a second, and whether it is kept as an MP4 beside the GIF.
-    """
-
-    film_frames: ClassVar[int] = 120
-    film_grid: ClassVar[tuple[int, int]] = (4, 4)
-    film_fps: ClassVar[int] = 30
-    film_mp4: ClassVar[bool] = False
-
-    config: Config
-    fabric: Fabric
-    modules: Mapping[str, nn.Module]
-    optimisers: Mapping[str, Optimizer]
-
-    @abstractmethod
-    def step(self, step: int) -> dict[str, Tensor]:
-        """Trains one step; returns its losses and gradient norms by tag, each a scalar that must be finite."""
-
-    @abstractmethod
-    def preview(self) -> tuple[Picture, dict[str, float]]:
-        """A sample grid from latents that never change, and the cheap scores that make a learning curve."""
-
-    @abstractmethod
-    def evaluate(self) -> dict[str, float]:
-        """The scores of the trained networks, by tag. NaN where a score is undefined."""
-
-    @abstractmethod
-    def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
-        """``count`` walks through latent space of ``frames`` frames each; seeded, the same latents in both arms."""
-
-    def films(self) -> dict[str, tuple[Sheet, int]]:
-        """Further films for the end of a run: name -> film and frames a second; `Config.FILMS` says what they show."""
-        return {}
-
-    def files(self) -> dict[str, bytes]:
-        """Further files for the ``samples`` of a finished run, by name: tables, pictures."""
-        return {}
-
-    def between(
-        self, ends: tuple[int | Image.Image, int | Image.Image], *, frames: int
-    ) -> UInt8[np.ndarray, "t 3 3 h w"]:
-        """A walk from one image to another: in each frame the first image, the walk, the second image.
-
-        Args:
-            ends: an index of the data or an RGB picture of any size, each.
-            frames: at least 2.
-
-        Raises:
-            UserError: the study encodes no images.
-        """
-        raise UserError("--from and --to are for networks that encode images, as a VAE's do: this run has none")
-
-    @abstractmethod
-    def costs(self) -> dict[str, Any]:
-        """Parameters and multiply-adds of each network; a text under ``note`` stands at the head of a report."""
-
-
-def resolve_device(device: Device) -> str:
-    """The accelerator that ``auto`` means here.
-
-    Raises:
-        UserError: there is no such device, or not here.
-    """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if there[name])
-    if not there.get(device, False):
-        here = ", ".join(name for name, is_there in there.items() if is_there)
-        close = nearest(device, ["auto", *there]) if device not in there else ""
-        raise UserError(f"device {device!r} is not available: here are auto, {here}{close}")
-    return device
-
-
-def resolve_precision(precision: str, device: str) -> str:
-    """``bf16`` or ``32``: what ``auto`` means on a device. Emulated bf16 would be slower than float32."""
-    if precision != "auto":
-        return precision
-    if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
-    capabilities = torch.cpu.get_capabilities()
-    has = device == "cpu" and any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return "bf16" if has else "32"
-
-
-def make_fabric(device: str, precision: str) -> Fabric:
-    """Fabric on one device for each process, quiet about its choice of precision."""
-    import logging
-
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    keep_freed_memory()
-    arguments = processes.fabric_arguments(device)
-    fabric = Fabric(accelerator=device, precision="bf16-mixed" if precision == "bf16" else "32-true", **arguments)
-    if processes.count() > 1:
-        fabric.launch()
-    return fabric
-
-
-def build(run: Run, device: str) -> Study:
-    """The study of a run with fresh networks, from ``<study>.study``; seeds the random streams of torch and Python."""
-    torch.manual_seed(run.config.seed)
-    random.seed(run.config.seed)
-    study: Study = import_module(f"{run.study}.study").STUDY(run.config, make_fabric(device, run.precision))
-    return study
 
 
 @contextmanager
@@ -222,7 +90,7 @@ class _Guard:
 class Loop:
     """Trains a study from where its run stands to its last step. Without a tracker: beside a process that has it."""
 
-    def __init__(self, run: Run, study: Study, tracker: Tracker | None, found: Checkpoint | None) -> None:
+    def __init__(self, run: Run, study: Study[Any], tracker: Tracker | None, found: Checkpoint | None) -> None:
         self.counters = found.counters if found else {}
         self.run, self.study, self.tracker = run, study, tracker
         self.start = found.step if found else 0
@@ -230,7 +98,7 @@ class Loop:
         self.curve = _Curve(self.counters.get("curve", {}))
         self.guard = _Guard(run)
         self.pending: list[tuple[int, dict[str, Tensor]]] = []
-        self.watched = study_scores(run.study, run.config)[0].curve
+        self.watched = study_spec(run.study).primary(run.config).curve
         self.shown: dict[str, str] = {}
         # Reading a loss waits for the GPU; there, losses are read at the points of the curve.
         self.read_every = 1 if study.fabric.device.type == "cpu" else run.config.log_every
@@ -255,7 +123,7 @@ class Loop:
                 if due or step % self.read_every == 0 or step % config.log_every == 0:
                     self._read(bar)
                 if step % config.log_every == 0 and self.tracker:
-                    self.tracker.scalars(self.curve.point(), step * config.batch)
+                    self.tracker.scalars(self.curve.point(), config.seen(step))
                 if step % config.preview_every == 0 or step == config.steps:
                     self._preview(step)
                 if due:
@@ -298,7 +166,7 @@ class Loop:
             return
         picture, scores = self.study.preview()
         self._show(scores)
-        images = step * self.run.config.batch
+        images = self.run.config.seen(step)
         content = io.BytesIO()
         Image.fromarray(picture).save(content, "PNG")
         write_atomically(self.run.samples / f"step-{step:08d}.png", content.getvalue())
@@ -316,42 +184,5 @@ class Loop:
             "curve": self.curve.sums,
             "mark": self.tracker.mark(),
         }
-        save_checkpoint(self.run.checkpoints, step, self.study.modules, self.study.optimisers, self.counters)
-
-
-def complete(run: Run, study: Study, *, evaluate: bool = False) -> dict[str, Any]:
-    """Trains what is left of a run, scores it and renders its film. Returns what ``result.json`` then holds.
-
-    Args:
-        run: opened and locked.
-        study: its study, with fresh networks.
-        evaluate: the run is complete; its scores and pictures are made again.
-
-    Raises:
-        UserError: ``evaluate``, but the training is not finished; a checkpoint of other code.
-        Interrupted, RunError, OSError: see `Loop.train`.
-    """
-    found = _checkpoint(run)
-    if evaluate and (found is None or found.step < run.config.steps):
-        raise UserError(f"{run.folder} holds no finished training to evaluate: the command without --evaluate goes on")
-    if found is not None:
-        found.restore(study.modules, study.optimisers)
-        found.restore_random()
-    if found is not None and found.step >= run.config.steps:
-        counters = found.counters
-    elif processes.is_first():
-        with Tracker(run.folder, found.counters["mark"] if found else {}) as tracker:
-            counters = Loop(run, study, tracker, found).train()
-    else:
-        counters = Loop(run, study, None, found).train()
-    return processes.from_first(lambda: finish(run, study, counters))
-
-
-def _checkpoint(run: Run) -> Checkpoint | None:
-    """The checkpoint to go on from, the same in every process: the first one mends, then the others read."""
-    with processes.first_goes_ahead():
-        found = newest_checkpoint(run.checkpoints, mend=processes.is_first())
-    step = found.step if found else 0
-    if processes.agreed(step != processes.from_first(lambda: step)):
-        raise UserError(f"not every process sees the same {run.checkpoints}: --root must lie on a disk that all share")
-    return found
+        study = self.study
+        save_checkpoint(self.run.checkpoints, step, study.modules, study.optimisers, self.counters, study.state_dict())

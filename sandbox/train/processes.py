@@ -3,7 +3,7 @@
 A study shares its batch out, averages its gradients and, at the end of a step, its buffers:
 
     real, z = share(real), share(z)                 # this process's rows of the global batch
-    loss.backward(); average_gradients(network); optimiser.step()
+    loss.backward(); average_gradients(network.parameters()); optimiser.step()
     average_buffers(network)                        # batch norm's running statistics
 
 Every process holds the same weights, since seeds are the same and so is every averaged gradient. Losses are means over
@@ -16,7 +16,7 @@ The first process writes, prints and scores; the others only compute. Alone, eve
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -96,26 +96,42 @@ def share(rows: Tensor) -> Tensor:
     return rows.chunk(count())[rank()] if count() > 1 else rows
 
 
-def average_gradients(network: nn.Module) -> None:
-    """Puts the mean over all processes into every gradient: between ``backward`` and the optimiser's step."""
-    _average(parameter.grad for parameter in network.parameters() if parameter.grad is not None)
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Puts the mean over all processes into every gradient: between ``backward`` and the optimiser's step.
 
-
-def average_buffers(*networks: nn.Module) -> None:
-    """Puts the mean over all processes into every buffer of floats, such as batch norm's running statistics."""
-    _average(buffer for network in networks for buffer in network.buffers() if buffer.is_floating_point())
+    A parameter that has a gradient in some processes only counts as zero in the others, as in DistributedDataParallel;
+    one that has none anywhere keeps none.
+    """
+    if count() == 1 or not (wanted := [parameter for parameter in parameters if parameter.requires_grad]):
+        return
+    grads = [parameter.grad for parameter in wanted]
+    parts = [torch.zeros_like(p) if grad is None else grad for p, grad in zip(wanted, grads, strict=True)]
+    there = torch.tensor([float(grad is not None) for grad in grads], device=parts[0].device)
+    *means, anywhere = _means([*parts, there])  # every process sends as much, whatever it has
+    for parameter, part, found in zip(wanted, means, anywhere.tolist(), strict=True):
+        if found:
+            parameter.grad = torch.empty_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad.copy_(part)
 
 
 @torch.no_grad()
-def _average(wanted: Iterable[Tensor]) -> None:
-    if count() == 1 or not (tensors := list(wanted)):
-        return
+def average_buffers(*networks: nn.Module) -> None:
+    """Puts the mean over all processes into every buffer of floats, such as batch norm's running statistics."""
+    buffers = [buffer for network in networks for buffer in network.buffers() if buffer.is_floating_point()]
+    if count() > 1 and buffers:
+        for buffer, part in zip(buffers, _means(buffers), strict=True):
+            buffer.copy_(part)
+
+
+@torch.no_grad()
+def _means(tensors: Sequence[Tensor]) -> list[Tensor]:
     flat = mean(torch.cat([tensor.reshape(-1) for tensor in tensors]))  # one call, not one for each
-    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(part.view_as(tensor))
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    return [part.view_as(tensor).to(tensor.dtype) for tensor, part in zip(tensors, parts, strict=True)]
 
 
-# ---- what the loop calls
+# ---- what the loop calls: torch's own collectives, since they work before there is a Fabric, and since Fabric's
+# all_reduce asks for an average wherever the backend is not called gloo, which gloo beside nccl cannot do on the CPU
 
 
 def mean(values: Tensor) -> Tensor:
@@ -143,16 +159,6 @@ def from_first(action: Callable[[], T]) -> T:
     dist.broadcast_object_list(result)
     answer: T = result[0]
     return answer
-
-
-@contextmanager
-def first_goes_ahead() -> Iterator[None]:
-    """The first process runs the block, then the others do."""
-    if not is_first():
-        dist.barrier()
-    yield
-    if is_first() and count() > 1:
-        dist.barrier()
 
 
 # ---- meeting and parting

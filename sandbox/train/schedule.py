@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from sandbox.nn.blocks import keyed_generator
+from sandbox.base.seeding import keyed_generator
 
 
 class Epochs:

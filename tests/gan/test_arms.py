@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan.spec import GanConfig
 from gan.discriminators import MatchedDiscriminator
 from gan.generators import MatchedGenerator
+from gan.spec import GanConfig
 from gan.study import GanStudy, make_networks
-from sandbox.experiment.config import validated
-from sandbox.nn.coordconv import CoordConv2d, coordinate_planes
 from sandbox.base.errors import UserError
+from sandbox.experiment.config import validated
 from sandbox.experiment.file import load_experiment
-from sandbox.train.loop import make_fabric
+from sandbox.nn.coordconv import CoordConv2d, coordinate_planes
+from sandbox.train.device import make_fabric
 
 EXPERIMENT = load_experiment("gan/sort_of_clevr")
 PAIRS = [("conv", "coord"), ("conv", "coord_r"), ("conv", "coord_g"), ("conv", "coord_d"),

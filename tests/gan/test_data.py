@@ -10,14 +10,15 @@ import torch
 from PIL import Image
 
 import gan.data
-from gan.spec import GanConfig, scores
 from gan.data import Scenes, distances, make_data, statistics
 from gan.features import RoomFeatures, _network, kernel_distance, room_features, room_kid, train
+from gan.spec import GanConfig, scores
 from gan.study import GanStudy, make_networks
-from sandbox.data.rooms.rooms import Rooms
 from sandbox.base.errors import UserError
-from sandbox.experiment.file import find_config, load_experiment
-from sandbox.train.loop import make_fabric
+from sandbox.data.rooms.rooms import Rooms
+from sandbox.experiment.file import load_experiment
+from sandbox.experiment.names import find_config
+from sandbox.train.device import make_fabric
 
 
 def config(**fields: Any) -> GanConfig:

@@ -13,12 +13,12 @@ from torch import nn
 
 import gan.data
 import gan.fid
-from gan.spec import GanConfig, scores
 from gan.features import kernel_distance
 from gan.fid import fid_and_kid, inception
+from gan.spec import GanConfig, scores
 from gan.study import GanStudy
 from sandbox.base.errors import UserError
-from sandbox.train.loop import make_fabric
+from sandbox.train.device import make_fabric
 
 
 class Colours(nn.Module):

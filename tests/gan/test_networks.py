@@ -7,8 +7,8 @@ from gan.discriminators import MatchedDiscriminator, PaperDiscriminator
 from gan.generators import MatchedGenerator, PaperCoordGenerator, PaperGenerator
 from gan.study import GanConfig, make_networks
 from sandbox.nn.blocks import Convolutions
-from sandbox.launcher.budget import multiply_adds
 from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d
+from sandbox.nn.counting import multiply_adds
 
 PLAIN, FIRST = Convolutions(), Convolutions(True, "first")
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from gan.study import GanConfig, GanStudy
 from sandbox.data.shapes import SortOfClevr
-from sandbox.train.loop import make_fabric
+from sandbox.train.device import make_fabric
 
 
 def make(**fields: Any) -> GanStudy:

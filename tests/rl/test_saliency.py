@@ -16,7 +16,6 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
-from rl.spec import RlConfig
 from rl.envs import AtariVecEnv
 from rl.policies import POLICIES, CoordCNN, seed_policy
 from rl.saliency import (
@@ -31,10 +30,11 @@ from rl.saliency import (
     saliency_film,
     without_coordinates,
 )
+from rl.spec import RlConfig
 from rl.study import RlStudy
+from sandbox.film.encode import GIF_LIMIT, encode_gif
 from sandbox.nn.coordconv import CoordConv2d
-from sandbox.train.loop import make_fabric
-from sandbox.film.paths import GIF_LIMIT, encode_gif
+from sandbox.train.device import make_fabric
 
 sys.path.insert(0, str(Path(__file__).parent))
 from pixels import Halves, everywhere, pictures, right

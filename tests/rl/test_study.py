@@ -16,20 +16,21 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 
-from rl.spec import CONFIG, SCORES, RlConfig
-from rl.door import arguments
 from rl.games import REFERENCES, games
 from rl.policies import CoordCNN
-from rl.study import Record, RlStudy
-from sandbox.launcher.budget import multiply_adds
-from sandbox.train.checkpoints import newest_checkpoint, save_checkpoint
-from sandbox.experiment.config import COMMAND_LINE, study_scores, validated
-from sandbox.cli.train import parse
+from rl.spec import SCORES, RlConfig
+from rl.study import RlStudy
 from sandbox.base.errors import UserError
+from sandbox.cli.compare_parser import parse as parse_plan
+from sandbox.cli.train import parse
+from sandbox.cli.video import main as video
+from sandbox.experiment.config import COMMAND_LINE, validated
 from sandbox.experiment.file import load_experiment
-from sandbox.launcher.plan import parse as parse_plan
-from sandbox.train.loop import make_fabric
-from sandbox.film.paths import main as video
+from sandbox.experiment.spec import study_spec
+from sandbox.nn.counting import multiply_adds
+from sandbox.train.checkpoints import newest_checkpoint, save_checkpoint
+from sandbox.train.device import make_fabric
+from sandbox.train.make import restore
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = {"steps": 6, "batch": 4, "envs": 2, "width": 4, "log_every": 2, "games": 2, "max_frames": 160, "threads": 1}
@@ -45,7 +46,7 @@ def make(**fields: Any) -> RlStudy:
 
 
 def test_the_defaults_are_the_zoo_s() -> None:
-    config = CONFIG()
+    config = RlConfig()
     assert config.steps * config.batch == config.goal == 10_000_000
     assert (config.envs, config.n_steps, config.entropy, config.value) == (16, 5, 0.01, 0.25)
     assert (config.lr, config.lr_schedule, config.gamma, config.gae_lambda) == (7e-4, "constant", 0.99, 1.0)
@@ -156,35 +157,43 @@ def test_both_arms_start_the_same_games() -> None:
     assert not np.array_equal(plain.preview()[0], make(seed=3).preview()[0])
 
 
+def _played(study: RlStudy) -> list[tuple[float, float]]:
+    """Return and length of the newest whole games."""
+    return [(game["r"], game["l"]) for game in study.games]
+
+
 def test_a_restored_study_goes_on_with_counters_optimiser_schedule_and_means(tmp_path: Path) -> None:
     """The emulators alone start anew."""
     settings: dict[str, Any] = {"lr_schedule": "linear", "steps": 40, "log_every": 1, "max_frames": 60, "noop_max": 0}
     study = make(**settings)
     for step in range(1, 21):
         last = study.step(step)
-    save_checkpoint(tmp_path, 20, study.modules, study.optimisers, {})
+    save_checkpoint(tmp_path, 20, study.modules, study.optimisers, {}, study.state_dict())
     again, found = make(**settings), newest_checkpoint(tmp_path)
     assert found is not None
-    found.restore(again.modules, again.optimisers)
+    restore(again, found)
     for name, value in study.model.policy.state_dict().items():
         assert torch.equal(value, again.model.policy.state_dict()[name])
-    assert again.record.read() == study.record.read() != []
+    assert _played(again) == _played(study) != []
     after = again.step(21)
     assert again.model.num_timesteps == 84
     assert float(last["train/learning_rate"]) == pytest.approx(7e-4 / 2)
     assert float(after["train/learning_rate"]) == pytest.approx(7e-4 * 19 / 40)
-    assert len(again.record.read()) >= len(study.record.read())
+    assert len(again.games) >= len(study.games)
 
 
 def test_the_record_holds_the_newest_hundred() -> None:
-    record = Record()
-    assert record.read() == []
-    record.write([{"r": float(k), "l": k + 1, "t": 0.0} for k in range(130)])
-    again = Record()
-    again.load_state_dict(record.state_dict())
-    assert [game["r"] for game in again.read()] == list(range(30, 130))
-    again.write([])
-    assert again.read() == []
+    study, again = make(), make()
+    again.load_state_dict(study.state_dict())
+    assert again.games == study.games == []
+    study._begun(1)
+    assert study.model.ep_info_buffer is not None
+    study.model.ep_info_buffer.extend({"r": k + 0.1, "l": k + 1, "t": 0.0} for k in range(130))
+    study.step(1)
+    again.load_state_dict(study.state_dict())
+    assert len(again.games) == 100
+    assert _played(again) == _played(study)
+    assert (129.1, 130) in _played(again)
 
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +213,7 @@ def test_the_evaluation_plays_whole_games_in_full_and_repeats_itself() -> None:
     found = study.evaluate()
     assert torch.equal(torch.get_rng_state(), stream)  # what is looked at does not change what is learned
     assert found.keys() >= {score.tag for score in SCORES}
-    assert study_scores("rl", study.config)[0].tag == "score/return"
+    assert study_spec("rl").scores_of(study.config)[0].tag == "score/return"
     assert found["score/games"] == 2
     assert found["score/frames"] > 400  # five lives
     assert found["score/human_normalised"] == pytest.approx((found["score/return"] - 1.7) / (30.5 - 1.7))
@@ -240,7 +249,7 @@ def test_the_film_shows_the_game_in_colour_at_its_own_size() -> None:
     ],
 )  # fmt: skip
 def test_a_game_by_any_name_gets_its_folder(given: list[str], read: tuple[str, str]) -> None:
-    order = parse("rl", arguments(given))
+    order = parse("rl", given)
     assert (cast(RlConfig, order.config).env, order.name) == read
     if "nine_games" not in order.name and "mine" not in order.name:  # the comparison's plan names it alike
         config = given[given.index("--config") + 1] if "--config" in given else "rl/mspacman"

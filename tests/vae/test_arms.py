@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sandbox.nn.coordconv import CoordConv2d
 from sandbox.experiment.file import load_experiment
-from sandbox.train.loop import make_fabric
-from vae.spec import VaeConfig
+from sandbox.nn.coordconv import CoordConv2d
+from sandbox.train.device import make_fabric
 from vae.networks import Encoder, make_networks
+from vae.spec import VaeConfig
 from vae.study import VaeStudy
 
 EXPERIMENT = load_experiment("vae/sort_of_clevr")

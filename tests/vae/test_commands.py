@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from shop import SmokeRun, Workshop
 
-from sandbox.experiment.config import study_scores
-from sandbox.data.shapes import SortOfClevr
 from sandbox.base.errors import UserError
+from sandbox.cli.video import main
+from sandbox.data.shapes import SortOfClevr
+from sandbox.experiment.spec import study_spec
 from sandbox.train.loading import load
-from sandbox.film.paths import main
 from vae.spec import VaeConfig
 from vae.study import VaeStudy
 
@@ -33,7 +33,7 @@ def run(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_smoke_run_leaves_scores_curves_and_pictures(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     config = load(run, "cpu").config
-    assert {score.tag for score in study_scores("vae", config)} <= result["scores"].keys()
+    assert {score.tag for score in study_spec("vae").scores_of(config)} <= result["scores"].keys()
     assert isinstance(result["scores"]["score/position_error"], float)  # never undefined
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     tags = {tag for row in rows for tag in row}

@@ -11,9 +11,9 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Independent, MultivariateNormal, Normal
 from torch.distributions import kl_divergence as torch_kl
 
-from vae.spec import VaeConfig
 from vae.loss import LOWEST, Bernoulli, Gaussian, beta_at, kl_divergence, make_likelihood
 from vae.networks import Posterior
+from vae.spec import VaeConfig
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:

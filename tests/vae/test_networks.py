@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from sandbox.nn.blocks import Convolutions
 from sandbox.nn.coordconv import CoordConv2d
-from vae.spec import VaeConfig
 from vae.networks import BroadcastDecoder, Encoder, MatchedDecoder, make_networks
+from vae.spec import VaeConfig
 
 PLAIN, COORD, WRAPPED = Convolutions(), Convolutions(True), Convolutions(padding_mode="circular")
 

@@ -9,16 +9,17 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sandbox.train.checkpoints import newest_checkpoint, save_checkpoint
-from sandbox.experiment.config import COMMAND_LINE, study_scores, validated
-from sandbox.data.shapes import SortOfClevr
-from sandbox.cli.train import parse
 from sandbox.base.errors import UserError
+from sandbox.cli.train import parse
+from sandbox.data.shapes import SortOfClevr
+from sandbox.experiment.config import COMMAND_LINE, validated
 from sandbox.experiment.file import load_experiment
-from sandbox.train.loop import make_fabric
+from sandbox.experiment.spec import study_spec
+from sandbox.train.checkpoints import newest_checkpoint, save_checkpoint
+from sandbox.train.device import make_fabric
 from vae import study as module
-from vae.spec import VaeConfig
 from vae.networks import Posterior
+from vae.spec import VaeConfig
 from vae.study import VaeStudy
 
 
@@ -193,7 +194,7 @@ def test_an_untrained_network_scores_nothing_and_its_error_is_defined(monkeypatc
     monkeypatch.setattr(module, "HELD_OUT", 130)
     study = make()
     scores = study.evaluate()
-    declared = study_scores("vae", study.config)
+    declared = study_spec("vae").scores_of(study.config)
     assert {score.tag for score in declared} <= scores.keys()
     assert scores["score/valid"] == scores["score/reconstruction_valid"] == 0
     assert 5 < scores["score/position_error"] < 60
@@ -215,7 +216,7 @@ def test_a_preview_shows_images_above_their_reconstructions_and_is_the_same_ever
     np.testing.assert_array_equal(tiles[2], real[8:])
     assert (tiles[[1, 3, 4, 5, 6, 7]] == 7).all()
     assert scores.keys() == {"preview/position_error", "preview/elbo", "preview/valid", "preview/active_units"}
-    curves = {score.curve for score in study_scores("vae", study.config)} - {None}
+    curves = {score.curve for score in study_spec("vae").scores_of(study.config)} - {None}
     assert curves <= scores.keys()
     again, _ = study.preview()
     np.testing.assert_array_equal(sheet, again)

@@ -4,10 +4,10 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sandbox.experiment.config import Config, CoordLayers, Score
+from sandbox.base.types import CoordLayers
+from sandbox.experiment.config import Config
+from sandbox.experiment.spec import Score
 
-Padding = Literal["zeros", "circular", "reflect", "replicate", "partial", "none"]  # these keep an image's size
-AnyPadding = Literal["zeros", "circular", "reflect", "replicate", "partial", "none", "valid", "full"]
 Network = Literal["small", "resnet18"]
 NETWORK_HELP = "small: eight convolutions; resnet18: torchvision's, 7x7 stem of stride 2, without its max-pool"
 PADDING_HELP = (
@@ -21,12 +21,11 @@ class ClassifierConfig(Config):
 
     config_field: ClassVar[str | None] = "task"
     DATA: ClassVar[tuple[str, ...]] = ("batch", "images", "test_images")
-    FILM: ClassVar[str] = "Test images that roll around, the same in every arm, each beside the shares of its classes."
 
     coord_layers: CoordLayers = Field("all", description="which convolutions of the coord arms know coordinates")
     with_r: bool = Field(False, description="the radius as a third coordinate")
-    images: int = Field(4096, ge=32, le=10**6, description="training images of the classifier")
-    test_images: int = Field(512, ge=2, le=10**6, description="held-out images that score the classifier")
+    images: int = Field(4096, ge=32, le=10**9, description="training images of the classifier")
+    test_images: int = Field(512, ge=2, le=10**9, description="held-out images that score the classifier")
     steps: int = Field(300, ge=1, le=10**9, description="training steps of the classifier")
     lr: float = Field(3e-3, gt=0, le=1, description="Adam learning rate of the classifier")
     decay: float = Field(0.5, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")
@@ -52,6 +51,7 @@ class ClassifierConfig(Config):
         return super().shrunk().model_copy(update={"images": 32, "test_images": 4})
 
 
+FILM = "Test images that roll around, the same in every arm, each beside the shares of its classes."
 ACCURACIES = (
     Score("score/test_accuracy", "higher", "test accuracy (share)", curve="preview/test_accuracy"),
     Score("score/train_accuracy", "higher", "training accuracy (share)"),

@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sandbox.nn.blocks import Convolutions, keyed_generator
-from vision.classify.config import Network, Padding
+from sandbox.base.seeding import keyed_generator
+from sandbox.base.types import Padding
+from sandbox.nn.blocks import Convolutions
 from sandbox.nn.padded import PaddedConv
+from vision.classify.config import Network
 
 STRIDE = 8  # of the whole network: sizes divisible by it are halved without remainder
 

@@ -1,13 +1,11 @@
 """Pictures of images and of what a classifier says: the likelier a class, the darker its cell."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from vision.probe.pictures import CELL, GAP, shown
+from sandbox.film.cells import CELL, GAP, shown
 
 Sheet = UInt8[np.ndarray, "_ _ 3"]
 
@@ -29,14 +27,3 @@ def answered(image: Float[Tensor, "3 h w"], shares: Float[Tensor, "rows columns"
         top, bottom = (round(k * CELL / rows) for k in (row, row + 1))
         draw.rectangle((left, top, right - 1, bottom - 1), outline="#ff8c00", width=2)
     return np.concatenate([shown((image + 1) / 2), np.full((CELL, GAP, 3), 200, np.uint8), np.asarray(cells)], 1)
-
-
-def beside(pictures: Sequence[Sheet], columns: int) -> Sheet:
-    """Pictures of one size in rows of ``columns``; white where there are too few."""
-    height, width, _ = pictures[0].shape
-    rows = -(-len(pictures) // columns)
-    canvas = np.full((rows * (height + GAP) - GAP, columns * (width + 2 * GAP) - 2 * GAP, 3), 255, np.uint8)
-    for k, picture in enumerate(pictures):
-        y, x = k // columns * (height + GAP), k % columns * (width + 2 * GAP)
-        canvas[y : y + height, x : x + width] = picture
-    return canvas

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -10,15 +10,17 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
 
-from sandbox.nn.blocks import seed_parameters
-from sandbox.launcher.budget import multiply_adds
-from sandbox.train.processes import average_buffers, average_gradients, share
+from sandbox.base.types import PathKind, Picture, Walks
+from sandbox.film.cells import in_rows
+from sandbox.nn.blocks import Convolutions, place_by_name
+from sandbox.nn.seeding import seed_parameters
+from sandbox.train.encoder import Encoder
+from sandbox.train.processes import share
 from sandbox.train.schedule import Epochs, cosine_decay
-from sandbox.train.loop import Picture, Study
-from vision.classify.pictures import answered, beside
+from sandbox.train.study import Filmed, Study
 from vision.classify.config import ClassifierConfig
+from vision.classify.pictures import answered
 
 CHUNK = 64  # images at a time outside training
 _SHOWN = 8  # test images of a picture
@@ -47,10 +49,13 @@ class Examples:
         return torch.arange(len(self) if count is None else min(count, len(self)), device=self.labels.device)
 
 
-class ClassifierStudy(Study):
+D = TypeVar("D", bound=ClassifierConfig)
+
+
+class ClassifierStudy(Study[D], Filmed):
     """A classifier and how it learns.
 
-    Modules: ``network``. Training runs in the run's precision, all scores in float32.
+    Module: ``network``. Training runs in the run's precision, all scores in float32.
 
     Attributes:
         train, test: the data.
@@ -59,26 +64,24 @@ class ClassifierStudy(Study):
         previewed: test examples of the learning curve's accuracy.
     """
 
-    config: ClassifierConfig
     film_frames, film_grid, film_fps = 16, (2, 1), 8
     layout: tuple[int, int] = (2, 2)
     roll: ClassVar[tuple[int, int]] = (1, 1)
     previewed = 512
 
-    def __init__(self, config: ClassifierConfig, fabric: Fabric) -> None:
-        self.config, self.fabric = config, fabric
+    def __init__(self, config: D, fabric: Fabric) -> None:
+        super().__init__(config, fabric)
         self.train, self.test = self.make_data()
-        self.network = self.make_network()
-        seed_parameters(self.network, config.seed, "network")
-        fabric.to_device(self.network)
-        if fabric._precision.precision == "bf16-mixed":
-            self.network.to(memory_format=torch.channels_last)
-        if config.compile:
-            self.network.compile()  # in place: the class and the names stay
-        self.modules = {"network": self.network}
-        self.optimiser = self.make_optimiser()
-        self.optimisers = {"network": self.optimiser}
+        network = self.make_network()
+        place_by_name({"network": network}, {"network": Convolutions(config.coord, config.coord_layers, config.with_r)})
+        seed_parameters(network, config.seed, "network")
+        self.network = self.add_network("network", network)
+        self.add_optimiser("network", self.make_optimiser())
         self.epochs = Epochs(len(self.train), config.batch, config.seed)
+
+    def rate(self, step: int) -> float:
+        """The rate falls over the last share of the steps."""
+        return cosine_decay(step, self.config.steps, self.config.decay)
 
     @abstractmethod
     def make_data(self) -> tuple[Examples, Examples]:
@@ -90,8 +93,7 @@ class ClassifierStudy(Study):
 
     def make_optimiser(self) -> torch.optim.Optimizer:
         """Adam, unless a task has another one; `step` sets its rate."""
-        fused = self.fabric.device.type in ("cpu", "cuda")
-        return torch.optim.Adam(self.network.parameters(), self.config.lr, fused=fused)
+        return self.adam(self.network.parameters(), self.config.lr)
 
     def losses(self, rows: Int64[Tensor, " b"], step: int) -> dict[str, Tensor]:
         """What a step minimises, under ``loss/train``, and what else it reports."""
@@ -101,18 +103,13 @@ class ClassifierStudy(Study):
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One update of the classifier."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.lr * cosine_decay(step, self.config.steps, self.config.decay)
+        self.set_rates(step)
         rows = share(self.epochs.indices(step).to(self.train.labels.device))
         self.network.train()
         losses = self.losses(rows, step)
-        self.optimiser.zero_grad(set_to_none=True)
-        losses["loss/train"].backward()
-        average_gradients(self.network)
-        self.optimiser.step()
-        average_buffers(self.network)
-        norm = get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
-        return {**{tag: loss.detach() for tag, loss in losses.items()}, "grad/network": norm}
+        norms = self.optimise("network", losses["loss/train"])
+        self.average_buffers("network")
+        return {tag: loss.detach() for tag, loss in losses.items()} | norms
 
     # ---- scores and pictures
 
@@ -153,9 +150,9 @@ class ClassifierStudy(Study):
             images = examples.inputs(rows)
             pairs = zip(images, self.shares(images), examples.labels[rows].tolist(), strict=True)
             pictures += [answered(image, shares, truth) for image, shares, truth in pairs]
-        return beside(pictures, columns=4)
+        return in_rows(pictures, columns=4)
 
-    def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
+    def film(self, *, frames: int, count: int, path: PathKind, seed: int) -> Walks:
         """Test images that roll once around, each beside the shares of its classes."""
         return np.stack([self._rolled(k % len(self.test), frames) for k in range(count)], 1)
 
@@ -168,9 +165,10 @@ class ClassifierStudy(Study):
         pictures = [answered(one, shares, None) for one, shares in zip(moved, self.shares(moved), strict=True)]
         return np.stack(pictures).transpose(0, 3, 1, 2)
 
-    def costs(self) -> dict[str, Any]:
-        """Parameters and multiply-adds an image."""
-        return {
-            "parameters": {"network": sum(p.numel() for p in self.network.parameters())},
-            "multiply_adds_per_image": {"network": multiply_adds(self.network, self.train.inputs(self.train.rows(2)))},
-        }
+    def examples(self) -> dict[str, Tensor]:
+        """Two images."""
+        return {"network": self.train.inputs(self.train.rows(2))}
+
+    def encoder(self, name: str = "") -> Encoder:
+        """The classifier, which sees images in [-1, 1]."""
+        return Encoder(self.find_network(name), self.config.size, lambda images: 2 * images - 1)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from sandbox.nn.blocks import keyed_generator
+from sandbox.base.seeding import keyed_generator
 from sandbox.data.shapes import NotSoClevr
 from vision.coordinates.networks import SIZE
 

@@ -5,83 +5,86 @@ Liu et al. 2018 (arXiv 1807.03247), sections 2 to 4. The whole data set, 3136 po
 
 import math
 import time
-from copy import deepcopy
-from typing import Any, cast
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
+from torch import Tensor
 
-from sandbox.nn.blocks import seed_parameters
-from sandbox.launcher.budget import multiply_adds
-from sandbox.experiment.config import Config
+from sandbox.base.types import PathKind, Picture, Walks
 from sandbox.data.shapes import NotSoClevr
-from sandbox.train.processes import average_buffers, average_gradients, is_first, share
+from sandbox.nn.blocks import Convolutions, place_by_name
+from sandbox.nn.seeding import seed_parameters
+from sandbox.train.encoder import Encoder, of_latents
+from sandbox.train.processes import is_first, share
 from sandbox.train.schedule import Epochs, cosine_decay
-from sandbox.train.loop import Picture, Study
-from vision.spec import VisionConfig
+from sandbox.train.study import Filmed, State, Study
 from vision.coordinates.networks import PaperCoordRenderer, make_network
 from vision.coordinates.pictures import arrows, beside, scene, sums, walks, zoomed
 from vision.coordinates.tasks import PIXELS, Rendering, make_task
+from vision.spec import VisionConfig
 
 _CHUNK = 16  # positions at a time outside training: a chunk's maps stay in the processor's caches
 
 
-class Record(nn.Module):
-    """When every test position was right for the first time. A module, because its buffers travel in checkpoints.
+@dataclass
+class Record:
+    """When every test position was right for the first time.
 
-    Buffers: ``elapsed``, seconds in steps so far; ``seconds`` and ``step`` of the first time, NaN before it.
+    Attributes:
+        elapsed: seconds in steps so far.
+        seconds, step: of the first time, NaN before it.
     """
 
-    elapsed: Tensor
-    seconds: Tensor
-    step: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name, value in (("elapsed", 0.0), ("seconds", math.nan), ("step", math.nan)):
-            self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
+    elapsed: float = 0.0
+    seconds: float = math.nan
+    step: float = math.nan
 
     @property
     def found(self) -> bool:
         """Whether that has happened."""
-        return not math.isnan(float(self.step))
+        return not math.isnan(self.step)
 
 
-class VisionStudy(Study):
+class VisionStudy(Study[VisionConfig], Filmed):
     """Trains a network on the training positions of a split and scores it on those and on the others.
 
-    Modules: ``network``; ``record``, see `Record`. Training runs in the run's precision; every score and picture is
-    computed in float32.
+    Module: ``network``. A checkpoint holds a `Record`, too. Training runs in the run's precision; every score and
+    picture is computed in float32.
     """
 
-    config: VisionConfig
-
-    def __init__(self, config: Config, fabric: Fabric) -> None:
-        self.config, self.fabric = cast(VisionConfig, config), fabric
-        self.network = make_network(self.config)
-        seed_parameters(self.network, config.seed, "network", gain=self.config.gain)
-        if isinstance(self.network, PaperCoordRenderer):
-            seed_parameters(self.network.brush, config.seed, "network.brush", gain=self.config.brush_gain)
+    def __init__(self, config: VisionConfig, fabric: Fabric) -> None:
+        super().__init__(config, fabric)
+        network = make_network(config)
+        if config.architecture == "matched":
+            convs = Convolutions(config.coord, config.coord_layers, config.with_r)
+            place_by_name({"network": network}, {"network": convs})
+        seed_parameters(network, config.seed, "network", gain=config.gain)
+        if isinstance(network, PaperCoordRenderer):
+            seed_parameters(network.brush, config.seed, "network.brush", gain=config.brush_gain)
+        self.network = self.add_network("network", network)
         self.record = Record()
-        fabric.to_device(self.network)
-        if fabric._precision.precision == "bf16-mixed":
-            self.network.to(memory_format=torch.channels_last)
-        if self.config.compile:
-            self.network.compile()  # in place: the class and the names stay
-        self.modules = {"network": self.network, "record": self.record}
-        self.optimiser = torch.optim.Adam(
-            self._groups(), self.config.lr, (self.config.beta1, self.config.beta2),
-            weight_decay=self.config.l2, fused=fabric.device.type in ("cpu", "cuda"),
-        )  # fmt: skip
-        self.optimisers = {"network": self.optimiser}
-        self.task = make_task(self.config, fabric.device)
-        split = NotSoClevr().split(self.config.split)
+        self.add_optimiser("network", self.adam(self._groups(), config.lr, (config.beta1, config.beta2), config.l2))
+        self.task = make_task(config, fabric.device)
+        split = NotSoClevr().split(config.split)
         self.train, self.test = (torch.from_numpy(rows).to(fabric.device) for rows in split)
-        self.epochs = Epochs(len(self.train), self.config.batch, self.config.seed)
+        self.epochs = Epochs(len(self.train), config.batch, config.seed)
+
+    def rate(self, step: int) -> float:
+        """The rate falls over the last share of the steps."""
+        return cosine_decay(step, self.config.steps, self.config.decay)
+
+    def state_dict(self) -> State:
+        """The record, as tensors."""
+        values = {name: torch.tensor(value, dtype=torch.float64) for name, value in asdict(self.record).items()}
+        return {"record": values}
+
+    def load_state_dict(self, state: State) -> None:
+        """Puts the record back."""
+        self.record = Record(**{name: float(value) for name, value in state["record"].items()})
 
     def _groups(self) -> list[dict[str, Any]]:
         if not isinstance(self.network, PaperCoordRenderer):
@@ -95,18 +98,14 @@ class VisionStudy(Study):
     def step(self, step: int) -> dict[str, Tensor]:
         """One update. Every `score_every` steps it looks whether all of the test is right, until it is."""
         began = time.perf_counter()
-        self._set_rate(step)
+        self.set_rates(step)
         self.network.train()
         with self.fabric.autocast():
             loss = self.task.loss(self.network, share(self._rows(step)))
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(self.network)
-        self.optimiser.step()
-        average_buffers(self.network)
-        norm = get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        norms = self.optimise("network", loss)
+        self.average_buffers("network")
         self._look(step, began)
-        return {"loss/train": loss.detach(), "grad/network": norm}
+        return {"loss/train": loss.detach()} | norms
 
     @torch.no_grad()
     def _look(self, step: int, began: float) -> None:
@@ -114,18 +113,12 @@ class VisionStudy(Study):
         right = is_first() and wanted and not self.record.found and self._all_right()
         self.record.elapsed += time.perf_counter() - began
         if right:
-            self.record.seconds.copy_(self.record.elapsed)
-            self.record.step.fill_(step)
+            self.record.seconds, self.record.step = self.record.elapsed, float(step)
 
     def _all_right(self) -> bool:
         """Whether every test position is; the first wrong chunk ends the look."""
         return all(bool((self.task.scores(self._run(rows), rows)["accuracy"] == 1).all())
                    for rows in self.test.split(_CHUNK))  # fmt: skip
-
-    def _set_rate(self, step: int) -> None:
-        config = self.config
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.lr * cosine_decay(step, config.steps, config.decay)
 
     def _rows(self, step: int) -> Int64[Tensor, " b"]:
         """Positions of a step."""
@@ -148,8 +141,8 @@ class VisionStudy(Study):
         found = {f"score/{name}_{key}": value for name, rows in (("test", self.test), ("train", self.train))
                  for key, value in self._scores(rows).items()}  # fmt: skip
         if self.config.task == "classification":
-            found["score/seconds_to_perfect"] = float(self.record.seconds)
-            found["score/steps_to_perfect"] = float(self.record.step)
+            found["score/seconds_to_perfect"] = self.record.seconds
+            found["score/steps_to_perfect"] = self.record.step
         return found
 
     def preview(self) -> tuple[Picture, dict[str, float]]:
@@ -186,7 +179,7 @@ class VisionStudy(Study):
         target[tuple(self.task.centres[self.test].T)] = 1
         return target
 
-    def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
+    def film(self, *, frames: int, count: int, path: PathKind, seed: int) -> Walks:
         """Targets that walk over the canvas, and what the network makes of them; the same walks in every arm."""
         rows = walks(frames, count, path, seed).to(self.test.device).flatten()
         outlined = self.config.task == "rendering"
@@ -195,13 +188,13 @@ class VisionStudy(Study):
         ])  # fmt: skip
         return images.reshape(frames, count, *images.shape[1:])
 
-    def costs(self) -> dict[str, Any]:
-        """Parameters and multiply-adds an image."""
-        inputs = self.task.inputs(self.train[:2])
-        return {
-            "parameters": {"network": sum(p.numel() for p in self.network.parameters())},
-            "multiply_adds_per_image": {"network": multiply_adds(deepcopy(self.network), inputs)},
-        }
+    def examples(self) -> dict[str, Tensor]:
+        """Two inputs of the network."""
+        return {"network": self.task.inputs(self.train[:2])}
 
-
-STUDY = VisionStudy
+    def encoder(self, name: str = "") -> Encoder:
+        """A regression network sees grey images; painters and classifiers of positions have no image input."""
+        network = self.find_network(name)
+        if self.config.task != "regression":
+            return of_latents(network, "uniform", 2)
+        return Encoder(network, prepare=lambda images: images.mean(1, keepdim=True))

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sandbox.data.shapes import NotSoClevr
-from vision.spec import VisionConfig
 from vision.coordinates.networks import SIZE, PaperCoordRenderer
+from vision.spec import VisionConfig
 
 Rows = Int64[Tensor, " b"]
 PIXELS = (SIZE - 1) / 2  # of one unit of a scaled centre

@@ -3,9 +3,9 @@
 from torch import nn
 
 from sandbox.nn.blocks import Convolutions
+from sandbox.nn.padded import make_convolutions
 from vision.classify.networks import PooledConv, PooledLinear, ResNet18, SmallVgg, channels_of, make_classifier
 from vision.location.spec import Head, LocationConfig
-from sandbox.nn.padded import make_convolutions
 
 
 def make_network(config: LocationConfig) -> SmallVgg | ResNet18:

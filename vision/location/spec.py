@@ -4,8 +4,9 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
-from sandbox.experiment.config import Score
-from vision.classify.config import NETWORK_HELP, PADDING_HELP, ClassifierConfig, Network, Padding
+from sandbox.base.types import Padding
+from sandbox.experiment.spec import Captions, Score, StudySpec
+from vision.classify.config import NETWORK_HELP, PADDING_HELP, ClassifierConfig, Network
 
 TILE = 32  # pixels along a tile's edge
 Asks = Literal["location", "recognition"]
@@ -19,7 +20,6 @@ class LocationConfig(ClassifierConfig):
     DATA: ClassVar[tuple[str, ...]] = ("batch", "asks", "objects", "grid", "data", "images", "test_images")
     PLACES: ClassVar[tuple[str, ...]] = ("data_root",)
     task_field: ClassVar[str] = "asks"
-    FILM: ClassVar[str] = "A canvas that rolls around, the same in every arm, beside the shares of its classes."
 
     task: Literal["location"] = Field("location", description="where on a canvas a tile lies, or what it shows")
     asks: Asks = Field("location", description="the class: the tile's cell, or what it shows")
@@ -41,7 +41,7 @@ class LocationConfig(ClassifierConfig):
     data_root: str = Field(
         "data", coerce_numbers_to_str=True, description="folder that holds cifar-10-batches-py (data cifar10)"
     )
-    images: int = Field(4608, ge=32, le=10**6, description="training tiles, one canvas each, in one cell after another")
+    images: int = Field(4608, ge=32, le=10**9, description="training tiles, one canvas each, in one cell after another")
     test_images: int = Field(32, ge=2, le=10**4, description="held-out tiles, each shown in every cell")
     steps: int = Field(300, ge=1, le=10**9, description=f"training steps ({PAPER}: 20 epochs)")
     batch: int = Field(32, ge=2, le=2**20, description=f"images in a step ({PAPER}: 48)")
@@ -75,9 +75,13 @@ class LocationConfig(ClassifierConfig):
         return super().shrunk().model_copy(update={"width": 2})
 
 
-CONFIG = LocationConfig
 SCORES = (
     Score("score/test_accuracy", "higher", "test accuracy (share)", primary=True, curve="preview/test_accuracy",
           training="score/train_accuracy"),
     Score("score/train_accuracy", "higher", "training accuracy (share)"),
+)  # fmt: skip
+CAPTIONS = Captions(film="A canvas that rolls around, the same in every arm, beside the shares of its classes.")
+SPEC = StudySpec(
+    "vision.location", "where on a canvas a tile lies, told from pooled features: GAPNet, PermuteNet, a control",
+    LocationConfig, SCORES, "vision.location.study:LocationStudy", CAPTIONS,
 )  # fmt: skip

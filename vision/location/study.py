@@ -5,37 +5,32 @@ leave nothing of position, but each channel may stand for a place. Then it lies 
 PermuteNet's head destroys; what the tile shows would not. Asked both, the same networks tell the two apart.
 """
 
-from typing import cast
-
 import torch
 from jaxtyping import Float, Int64
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from sandbox.experiment.config import Config
 from vision.classify.networks import PooledLinear, ResNet18, SmallVgg
 from vision.classify.study import ClassifierStudy, Examples
-from vision.location.spec import LocationConfig
 from vision.location.networks import make_network
+from vision.location.spec import LocationConfig
 from vision.location.tiles import Canvases, make_canvases
 
 _PREVIEWED = 64  # canvases of a learning curve's accuracy, at most: whole tiles, each in every cell
 
 
-class LocationStudy(ClassifierStudy):
+class LocationStudy(ClassifierStudy[LocationConfig]):
     """A classifier of canvases, by the tile's cell or by what it shows."""
 
-    config: LocationConfig
     network: SmallVgg | ResNet18
     train: Canvases
     test: Canvases
 
-    def __init__(self, config: Config, fabric: Fabric) -> None:
-        made = cast(LocationConfig, config)
-        rows = int(made.grid) if made.asks == "location" else max(1, min(2, made.classes // 2))
-        self.layout = (rows, made.classes // rows)
-        super().__init__(made, fabric)
-        self.previewed = made.cells * max(1, _PREVIEWED // made.cells)
+    def __init__(self, config: LocationConfig, fabric: Fabric) -> None:
+        rows = int(config.grid) if config.asks == "location" else max(1, min(2, config.classes // 2))
+        self.layout = (rows, config.classes // rows)
+        super().__init__(config, fabric)
+        self.previewed = config.cells * max(1, _PREVIEWED // config.cells)
 
     def make_data(self) -> tuple[Examples, Examples]:
         """Canvases."""
@@ -47,8 +42,7 @@ class LocationStudy(ClassifierStudy):
 
     def make_optimiser(self) -> torch.optim.Optimizer:
         """Adam."""
-        fused = self.fabric.device.type in ("cpu", "cuda")
-        return torch.optim.Adam(self.network.parameters(), self.config.lr, (self.config.beta1, 0.999), fused=fused)
+        return self.adam(self.network.parameters(), self.config.lr, (self.config.beta1, 0.999))
 
     def losses(self, rows: Int64[Tensor, " b"], step: int) -> dict[str, Tensor]:
         """Cross-entropy; the permutations are those of the seed and the step."""
@@ -68,6 +62,3 @@ class LocationStudy(ClassifierStudy):
         """Softmax of the logits, as the pictures lay it out, under the same permutation at every look."""
         self._permute("pictures")
         return super().shares(images)
-
-
-STUDY = LocationStudy

@@ -5,11 +5,12 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from sandbox.data.shapes import SortOfClevr
 from sandbox.data.cifar import read_cifar
+from sandbox.data.held_out import first_test
+from sandbox.data.images import resized
+from sandbox.data.shapes import SortOfClevr
 from vision.classify.study import Examples
 from vision.location.spec import TILE, LocationConfig
-from vision.probe.images import TEST_FROM, resized
 
 
 class Canvases(Examples):
@@ -63,7 +64,7 @@ def make_canvases(config: LocationConfig, device: torch.device) -> tuple[Canvase
 
 def _shapes(config: LocationConfig, train: bool) -> tuple[UInt8[np.ndarray, "n 3 e e"], Int64[np.ndarray, " n"]]:
     """Sort-of-CLEVR at half its size, and 2 x (the red object is a disc) + (the blue one is), or the latter alone."""
-    first, count = (0, config.images) if train else (TEST_FROM, config.test_images)
+    first, count = (0, config.images) if train else (first_test(config.images), config.test_images)
     shapes = SortOfClevr().render(first + np.arange(count))
     red, blue = shapes.kinds.T
     return resized(shapes.images, TILE), 2 * red + blue if config.objects == "2" else blue

@@ -1,8 +1,4 @@
-"""What zeroing channels costs: mIoU against their number, of the whole image and of three regions.
-
-IoU as Cityscapes and PASCAL VOC count it: of each class over all images together. mIoU is its mean over the classes
-that occur in the truth. A region is a range of columns; the truth and the answers in it are all that counts there.
-"""
+"""What zeroing channels costs: mIoU against their number, of the whole image and of three regions."""
 
 import csv
 import io
@@ -15,32 +11,11 @@ from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
 
 from vision.classify.study import CHUNK
-from vision.neurons.spec import RANKINGS, REGIONS
+from vision.neurons.spec import RANKINGS
+from vision.segment.config import REGIONS
+from vision.segment.iou import confusion, mious
 
 Head = Callable[[Tensor], Tensor]  # maps -> logits (b, classes, h, w)
-_BOUNDS = {"all": (0, 4), "left": (0, 2), "centre": (1, 3), "right": (2, 4)}  # quarters of the width
-
-
-def confusion(
-    said: Int64[Tensor, "b h w"], truth: UInt8[Tensor, "b h w"], classes: int
-) -> Int64[Tensor, "w classes classes"]:
-    """Pixels of each column by class: of the truth, then of the answer."""
-    width = truth.shape[2]
-    places = torch.arange(width, device=truth.device) * classes**2 + truth.long() * classes + said
-    return torch.bincount(places.flatten(), minlength=width * classes**2).view(width, classes, classes)
-
-
-def mious(counts: Int64[Tensor, "w classes classes"]) -> Float64[np.ndarray, " regions"]:
-    """mIoU of each of `vision.neurons.spec.REGIONS`, from a `confusion`; NaN where there is no pixel."""
-    width = len(counts)
-    parts = [counts[width * low // 4 : width * high // 4].sum(0).double() for low, high in _BOUNDS.values()]
-    return np.array([_miou(part) for part in parts])
-
-
-def _miou(counts: Float64[Tensor, "classes classes"]) -> float:
-    true, said, both = counts.sum(1), counts.sum(0), counts.diagonal()
-    occurs = true > 0
-    return float((both / (true + said - both))[occurs].mean())
 
 
 @dataclass(frozen=True)

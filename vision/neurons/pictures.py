@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from sandbox.report.report import plots
-from vision.neurons.spec import REGIONS
+from sandbox.film.cells import CELL, GAP, LABELS, shown
+from sandbox.film.figures import draw, looks
 from vision.neurons.knockout import Knockouts
-from vision.probe.pictures import CELL, GAP, LABELS, shown
+from vision.segment.config import REGIONS
 
 SHOWN = 5  # images below the curves of a film
 _SIZE = 6.4, 4.6  # inches
@@ -28,14 +28,14 @@ def curves(knockouts: Knockouts) -> bytes:
 
     Band around the random draws: their mean and standard deviation.
     """
-    drawn = plots.draw(lambda: _figure(knockouts))
+    drawn = draw(lambda: _figure(knockouts))
     assert drawn is not None, "there is something to show"
     return drawn["png"]
 
 
 def _figure(knockouts: Knockouts) -> Figure:
     figure, x = Figure(figsize=_SIZE), knockouts.counts
-    look = plots.looks(list(_NAMES))
+    look = looks(list(_NAMES))
     for k, region in enumerate(REGIONS):
         axes = figure.add_axes((*_CORNERS[k], _WIDTH, _HEIGHT))
         for name, values in knockouts.mious.items():

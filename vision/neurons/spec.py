@@ -5,12 +5,13 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sandbox.experiment.config import Score
-from vision.classify.config import PADDING_HELP, ClassifierConfig, Padding
+from sandbox.base.types import Padding
+from sandbox.experiment.spec import Captions, Score, StudySpec
+from vision.classify.config import PADDING_HELP, ClassifierConfig
+from vision.segment.config import REGIONS
 
 PAPER = "Islam et al. 2021"
 RANKINGS = ("overall", "left", "right", "active")  # by which channels are zeroed, and at random
-REGIONS = ("all", "left", "centre", "right")  # columns of the image that a score counts
 
 
 class NeuronsConfig(ClassifierConfig):
@@ -18,13 +19,6 @@ class NeuronsConfig(ClassifierConfig):
 
     DATA: ClassVar[tuple[str, ...]] = ("batch", "data", "images", "test_images")
     task_field: ClassVar[str] = "data"
-    FILM: ClassVar[str] = "Test images that roll to the right, the same in every arm, each beside the network's answer."
-    FILMS: ClassVar[dict[str, str]] = {
-        "knockout": "More and more channels zeroed before the head. Above: mIoU of all columns and of three regions, "
-        "the grey line stands where the pictures below are; band: random draws, mean and standard deviation. Below: "
-        "what the network still says, with the first channels by mirrored difference zeroed, and with as many at "
-        "random.",
-    }
 
     task: Literal["neurons"] = Field("neurons", description="position neurons of a segmentation network")
     data: Literal["shapes", "rooms"] = Field("shapes", description=f"what is segmented ({PAPER}: Cityscapes)")
@@ -33,7 +27,7 @@ class NeuronsConfig(ClassifierConfig):
     )
     padding: Padding = Field("zeros", description=f"{PADDING_HELP}; deeplabv3_resnet50: zeros")
     width: int = Field(12, ge=1, le=256, description="channels of the small network's first stage, doubled three times")
-    images: int = Field(2048, ge=32, le=10**6, description="training images")
+    images: int = Field(2048, ge=32, le=10**9, description="training images")
     test_images: int = Field(256, ge=2, le=10**5, description="held-out images; as many of training rank the channels")
     steps: int = Field(800, ge=1, le=10**9, description="training steps")
     points: int = Field(8, ge=2, le=1024, description="steps in which channels are zeroed, from none to all of them")
@@ -56,7 +50,6 @@ class NeuronsConfig(ClassifierConfig):
         return super().shrunk().model_copy(update={"width": 2, "points": 2, "draws": 2})
 
 
-CONFIG = NeuronsConfig
 _WHERE = {"all": "all columns", "left": "left half", "centre": "middle half", "right": "right half"}
 SCORES = (
     Score("score/miou", "higher", "mIoU", primary=True, curve="preview/miou", training="score/train_miou"),
@@ -83,3 +76,18 @@ def table(scores: Mapping[str, float | None]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+CAPTIONS = Captions(
+    film="Test images that roll to the right, the same in every arm, each beside the network's answer.",
+    films={
+        "knockout": "More and more channels zeroed before the head. Above: mIoU of all columns and of three regions, "
+        "the grey line stands where the pictures below are; band: random draws, mean and standard deviation. Below: "
+        "what the network still says, with the first channels by mirrored difference zeroed, and with as many at "
+        "random.",
+    },
+)
+SPEC = StudySpec(
+    "vision.neurons", "which channels of a segmentation network hold position, and what zeroing them costs",
+    NeuronsConfig, SCORES, "vision.neurons.study:NeuronsStudy", CAPTIONS, table=table,
+)  # fmt: skip

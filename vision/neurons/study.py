@@ -6,7 +6,6 @@ DeepLabv3: those that change most when an image is mirrored are zeroed, and as m
 
 import csv
 import io
-from typing import cast
 
 import numpy as np
 import torch
@@ -15,40 +14,39 @@ from jaxtyping import Float, Int64, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from sandbox.nn.blocks import keyed_generator
-from sandbox.experiment.config import Config
-from sandbox.train.loop import Picture
-from sandbox.film.paths import Sheet
-from vision.classify.pictures import beside
+from sandbox.base.seeding import keyed_generator
+from sandbox.base.types import PathKind, Picture, Sheet, Walks
+from sandbox.film.cells import in_a_row, in_rows, shown
 from vision.classify.study import CHUNK, ClassifierStudy
-from vision.neurons.spec import RANKINGS, REGIONS, NeuronsConfig
-from vision.neurons.knockout import Knockouts, answers, confusion, cut_off, fall_scores, knock_out, mious, steps
-from vision.neurons.networks import DeepLab, SmallNet, make_network
+from vision.neurons.knockout import Knockouts, answers, cut_off, fall_scores, knock_out, steps
+from vision.neurons.networks import make_network
 from vision.neurons.pictures import SHOWN, curves, frame
 from vision.neurons.ranking import Channels, measure
-from vision.neurons.scenes import CLASSES, Scenes, make_scenes, painted
-from vision.probe.pictures import CELL, GAP, shown
+from vision.neurons.spec import RANKINGS, NeuronsConfig
+from vision.segment.config import REGIONS
+from vision.segment.iou import confusion, mious
+from vision.segment.networks import DeepLab, SmallNet
+from vision.segment.scenes import CLASSES, Scenes, make_scenes, painted
 
 _PREVIEWED = 128  # test images of a learning curve's mIoU
 _FPS = 2  # of the film of knock-outs
 _NONE = torch.zeros(0, dtype=torch.int64)
 
 
-class NeuronsStudy(ClassifierStudy):
+class NeuronsStudy(ClassifierStudy[NeuronsConfig]):
     """A segmentation network and, once it is trained, what its channels do and what zeroing them costs."""
 
-    config: NeuronsConfig
     network: SmallNet | DeepLab
     train: Scenes
     test: Scenes
 
-    def __init__(self, config: Config, fabric: Fabric) -> None:
-        super().__init__(cast(NeuronsConfig, config), fabric)
+    def __init__(self, config: NeuronsConfig, fabric: Fabric) -> None:
+        super().__init__(config, fabric)
         self._found: tuple[Channels, Knockouts, bytes] | None = None
 
     def make_data(self) -> tuple[Scenes, Scenes]:
         """Images and their masks."""
-        return make_scenes(self.config, self.fabric.device)
+        return make_scenes(self.config.data, self.config.images, self.config.test_images, self.fabric.device)
 
     def make_network(self) -> SmallNet | DeepLab:
         """The configuration's encoder and head."""
@@ -127,10 +125,12 @@ class NeuronsStudy(ClassifierStudy):
         images = self.test.inputs(rows)
         said = painted(self.said(images).to(torch.uint8), self.config.data)
         asked = painted(self.test.masks[rows], self.config.data)
-        pictures = [_beside(*parts) for parts in zip((images + 1) / 2, asked, said, strict=True)]
-        return beside(pictures, columns=2), {"preview/miou": float(self.mious(self.test, _PREVIEWED)[0])}
+        pictures = [
+            in_a_row([shown(part) for part in parts]) for parts in zip((images + 1) / 2, asked, said, strict=True)
+        ]
+        return in_rows(pictures, columns=2), {"preview/miou": float(self.mious(self.test, _PREVIEWED)[0])}
 
-    def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
+    def film(self, *, frames: int, count: int, path: PathKind, seed: int) -> Walks:
         """Test images that roll once around to the right, each beside what the network says."""
         films = [self._rolling(k % len(self.test), frames) for k in range(count)]
         return np.stack(films, 1).transpose(0, 1, 4, 2, 3)
@@ -139,7 +139,9 @@ class NeuronsStudy(ClassifierStudy):
         (image,) = self.test.inputs(self.test.rows()[number : number + 1])
         moved = torch.stack([image.roll(round(t * image.shape[2] / frames), 2) for t in range(frames)])
         said = painted(self.said(moved).to(torch.uint8), self.config.data)
-        return np.stack([_beside(*parts) for parts in zip((moved + 1) / 2, said, strict=True)])
+        return np.stack(
+            [in_a_row([shown(part) for part in parts]) for parts in zip((moved + 1) / 2, said, strict=True)]
+        )
 
     def films(self) -> dict[str, tuple[Sheet, int]]:
         """``knockout``: channels zeroed, more and more, the curves and what the network still says."""
@@ -165,11 +167,3 @@ class NeuronsStudy(ClassifierStudy):
         for k, values in enumerate(zip(*(getattr(channels, name).tolist() for name in names), strict=True)):
             rows.writerow((k, *(f"{value:.6g}" for value in values)))
         return {"knockout.png": picture, "knockout.csv": knockouts.csv(), "channels.csv": text.getvalue().encode()}
-
-
-def _beside(*pictures: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "_ _ 3"]:
-    line = np.full((CELL, GAP, 3), 200, np.uint8)
-    return np.concatenate([part for picture in pictures for part in (line, shown(picture))][1:], 1)
-
-
-STUDY = NeuronsStudy

@@ -4,19 +4,19 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vision.classify.config import ACCURACIES, PADDING_HELP, ClassifierConfig, Padding
-from vision.probe.config import Depth, Kernel, PositionConfig, ProbePadding, position_scores
-from vision.probe.config import table as position_table
+from sandbox.base.types import Padding
+from sandbox.data.held_out import TEST_FROM
+from sandbox.experiment.spec import Captions, StudySpec
+from vision.classify.config import ACCURACIES, PADDING_HELP, ClassifierConfig
+from vision.probe.config import FILM, Depth, Kernel, PositionConfig, ProbePadding, position_scores, table
 
 CLASSES = 4  # red square or disc, blue square or disc
-table = position_table
 
 
 class PaddingConfig(ClassifierConfig):
     """A classifier of shapes and the probe of its features. The network and its training are ours, no paper's."""
 
     DATA: ClassVar[tuple[str, ...]] = ("batch", "images", "roll", "probe_images", "probe_batch", "test_images")
-    FILM: ClassVar[str] = PositionConfig.FILM
 
     task: Literal["padding"] = Field("padding", description="a classifier with some padding, then a position probe")
     padding: Padding = Field("zeros", description=PADDING_HELP)
@@ -37,6 +37,8 @@ class PaddingConfig(ClassifierConfig):
     def _consistent(self) -> Self:
         if self.probe_batch > self.probe_images:
             raise ValueError(f"probe_batch ({self.probe_batch}) must not exceed probe_images ({self.probe_images})")
+        if self.images > TEST_FROM:
+            raise ValueError(f"images is {self.images}: the probe's test images are those from {TEST_FROM} on")
         if self.grid & (self.grid - 1):
             raise ValueError(f"grid is {self.grid}: allowed are 8, 16, 32, 64")
         return self
@@ -61,5 +63,8 @@ class PaddingConfig(ClassifierConfig):
         return super().shrunk().model_copy(update=fields)
 
 
-CONFIG = PaddingConfig
 SCORES = (*position_scores(None), *ACCURACIES)
+SPEC = StudySpec(
+    "vision.padding", "where that position comes from: classifiers that differ in their padding, each probed",
+    PaddingConfig, SCORES, "vision.padding.study:PaddingStudy", Captions(film=FILM), table=table,
+)  # fmt: skip

@@ -5,49 +5,46 @@ random ways, so that no place differs from another in what is seen there: what p
 padding or coordinates.
 """
 
-from typing import cast
+from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from sandbox.experiment.config import Config
+from sandbox.base.types import PathKind, Picture, Walks
+from sandbox.data.held_out import first_test
+from sandbox.data.images import rolled
 from sandbox.data.shapes import SortOfClevr
-from sandbox.train.loop import Picture
+from sandbox.film.cells import CELL, in_a_row, shown
+from sandbox.nn.padded import make_convolutions
 from vision.classify.networks import PooledLinear, SmallVgg
 from vision.classify.study import ClassifierStudy, Examples
-from sandbox.nn.padded import make_convolutions
 from vision.padding.spec import CLASSES, PaddingConfig
-from vision.position.encoders import Encoder
-from vision.probe.images import TEST_FROM, rolled
 from vision.probe.levels import Levels
-from vision.probe.pictures import beside_each_other
 from vision.probe.probing import Probing
 
 _SEEN_BY_PROBE = 10**6  # indices kept between the classifier's test images and the probe's
 
 
-class PaddingStudy(ClassifierStudy):
+class PaddingStudy(ClassifierStudy[PaddingConfig]):
     """A classifier and, once it is trained, the probe of its features.
 
     Modules: ``network``. Training runs in the run's precision, all scores and the probe in float32.
     """
 
-    config: PaddingConfig
     network: SmallVgg
 
-    def __init__(self, config: Config, fabric: Fabric) -> None:
-        super().__init__(cast(PaddingConfig, config), fabric)
+    def __init__(self, config: PaddingConfig, fabric: Fabric) -> None:
+        super().__init__(config, fabric)
         self._probed: Probing | None = None
 
     def make_data(self) -> tuple[Examples, Examples]:
         """Shapes, and the class of each: 2 x (the red object is a disc) + (the blue one is)."""
-        first_test = TEST_FROM + _SEEN_BY_PROBE
         return (
             self._examples(np.arange(self.config.images), 2),
-            self._examples(first_test + np.arange(self.config.test_images), 3),
+            self._examples(first_test(self.config.images) + _SEEN_BY_PROBE + np.arange(self.config.test_images), 3),
         )
 
     def _examples(self, indices: Int64[np.ndarray, " n"], key: int) -> Examples:
@@ -75,7 +72,7 @@ class PaddingStudy(ClassifierStudy):
         """The probe of the network as it is; trained at the first look, in seconds."""
         if self._probed is None:
             self.network.eval()
-            encoder = Encoder(self.network, 64, lambda images: 2 * images - 1, names=self._levels)
+            encoder = replace(self.encoder(), names=self._levels)
             probing = Probing(self.config.probe(), encoder, self.fabric.device)
             probing.train()
             self._probed = probing
@@ -97,10 +94,12 @@ class PaddingStudy(ClassifierStudy):
         """
         self.network.eval()
         white = torch.ones(1, 3, 64, 64, device=self.fabric.device)
-        pictures = [1 - _difference(level)[0] for level in Levels(self.network, self._levels)(white)]
-        return beside_each_other(pictures), {"preview/test_accuracy": self.accuracy(self.test)}
+        levels = Levels(self.network, self._levels)(white)
+        return in_a_row([shown(1 - _difference(level)[0], 2 * CELL) for level in levels]), {
+            "preview/test_accuracy": self.accuracy(self.test)
+        }
 
-    def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
+    def film(self, *, frames: int, count: int, path: PathKind, seed: int) -> Walks:
         """Test images that roll around, each beside what the probe says; see `Probing.film`."""
         return self.probing.film(frames, count)
 
@@ -110,6 +109,3 @@ def _difference(level: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w"]:
     mean = level.mean((2, 3), keepdim=True)
     distance: Tensor = torch.linalg.vector_norm(level - mean, dim=1)
     return distance.div(torch.linalg.vector_norm(mean, dim=1).clamp_min(1e-12)).clamp(max=1)
-
-
-STUDY = PaddingStudy

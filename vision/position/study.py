@@ -4,60 +4,62 @@ PosENet of Islam, Jia and Bruce 2020 (arXiv 2001.08248). The features of all tra
 the study is built; training then touches nothing but them.
 """
 
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
-from sandbox.train import processes
-from sandbox.experiment.config import Config
 from sandbox.base.errors import UserError
-from sandbox.train.loop import Picture, Study
+from sandbox.base.types import PathKind, Picture, Walks
+from sandbox.train import processes
+from sandbox.train.encoder import Encoder
+from sandbox.train.study import Filmed, State, Study
+from vision.position.encoders import fingerprint, make_encoder
 from vision.probe.config import PositionConfig
-from vision.position.encoders import make_encoder
 from vision.probe.probing import Probing
 
 
-class Fingerprint(nn.Module):
-    """The probed weights as a number that travels in checkpoints: a probe does not go on with other features."""
+class PositionStudy(Study[PositionConfig], Filmed):
+    """A probe on a network's features.
 
-    digest: Tensor
+    Module: ``probe``. A checkpoint holds a hash of the probed weights, too: a probe does not go on with other features.
+    Everything is computed in float32, whatever the run's precision.
+    """
 
-    def __init__(self, digest: int) -> None:
-        super().__init__()
-        self.register_buffer("digest", torch.tensor(digest))
+    film_frames, film_grid, film_fps = 16, (2, 1), 8
 
-    def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+    def __init__(self, config: PositionConfig, fabric: Fabric) -> None:
+        super().__init__(config, fabric)
+        if processes.count() > 1:
+            raise UserError("a probe trains in one process: its features lie in that one's memory")
+        encoder = make_encoder(config, fabric.device)
+        self.probing = Probing(config, encoder, fabric.device)
+        self.modules["probe"] = self.probing.trainer.probe
+        self.optimisers["probe"] = self.probing.trainer.optimiser
+        self._digest = torch.tensor(fingerprint(encoder.network))
+
+    def state_dict(self) -> State:
+        """The hash of the probed weights."""
+        return {"target": {"digest": self._digest}}
+
+    def load_state_dict(self, state: State) -> None:
         """Refuses a checkpoint of other weights.
 
         Raises:
             UserError: the target's weights have changed since.
         """
-        if int(state_dict["digest"]) != int(self.digest):
+        if int(state["target"]["digest"]) != int(self._digest):
             raise UserError("the target's weights are not those that this run began with: --overwrite starts it anew")
-        return super().load_state_dict(state_dict, *args, **kwargs)
 
+    def encoder(self, name: str = "") -> Encoder:
+        """A probe has nothing to look into.
 
-class PositionStudy(Study):
-    """A probe on a network's features.
-
-    Modules: ``probe``; ``target``, see `Fingerprint`. Everything is computed in float32, whatever the run's precision.
-    """
-
-    config: PositionConfig
-    film_frames, film_grid, film_fps = 16, (2, 1), 8
-
-    def __init__(self, config: Config, fabric: Fabric) -> None:
-        self.config, self.fabric = cast(PositionConfig, config), fabric
-        if processes.count() > 1:
-            raise UserError("a probe trains in one process: its features lie in that one's memory")
-        encoder = make_encoder(self.config, fabric.device)
-        self.probing = Probing(self.config, encoder, fabric.device)
-        self.modules = {"probe": self.probing.trainer.probe, "target": Fingerprint(encoder.fingerprint())}
-        self.optimisers = {"probe": self.probing.trainer.optimiser}
+        Raises:
+            UserError: always.
+        """
+        self.find_network(name)
+        raise UserError(f"it is itself a probe, of {self.config.target}: probe that")
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One update of the probe."""
@@ -72,7 +74,7 @@ class PositionStudy(Study):
         picture, spc = self.probing.picture()
         return picture, {"preview/spc": spc}
 
-    def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
+    def film(self, *, frames: int, count: int, path: PathKind, seed: int) -> Walks:
         """Test images that roll, or walks between latents, each beside what the probe says; see `Probing.film`."""
         return self.probing.film(frames, count)
 
@@ -80,6 +82,3 @@ class PositionStudy(Study):
         """Parameters, multiply-adds, levels and features; first what a reader must know of the target."""
         note = self.probing.encoder.note
         return {**({"note": note} if note else {}), **self.probing.costs()}
-
-
-STUDY = PositionStudy

@@ -1,14 +1,18 @@
-"""Settings and scores of the position probe. No torch here: `--task position --help` reads this module alone."""
+"""Settings and scores of the position probe. No torch here."""
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sandbox.experiment.config import Config, Score
 from sandbox.base.errors import nearest
+from sandbox.experiment.config import Config
+from sandbox.experiment.run import read_run
+from sandbox.experiment.spec import Score
 
 Data = Literal["rooms", "shapes", "folder"]
 Resize = Literal["bilinear", "nearest"]
@@ -27,6 +31,7 @@ MODELS = (
     *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
     "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2",
 )  # fmt: skip
+LONGEST = 48  # characters of a target in a folder's name
 PAPER = "Islam et al. 2020"
 
 
@@ -36,10 +41,6 @@ class PositionConfig(Config):
     config_field: ClassVar[str | None] = "task"
     DATA: ClassVar[tuple[str, ...]] = ("batch", "data", "images", "test_images", "roll")
     PLACES: ClassVar[tuple[str, ...]] = ("data_root", "test_root")
-    FILM: ClassVar[str] = (
-        "Left an image that is rolled around, then what the probe says of the horizontal and the vertical ramp: what "
-        "stays comes from position, what travels along from the content."
-    )
 
     task: Literal["position"] = Field("position", description="the position probe")
     target: str = Field(
@@ -110,6 +111,25 @@ class PositionConfig(Config):
             raise ValueError("strip_padding removes an encoder's padding: target image has none")
         return self
 
+    @classmethod
+    def placed(cls, given: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) -> tuple[str | None, str | None]:
+        """A target that is no arm of the file gets a run folder of its own, in the arm ``probe``.
+
+        ``--target vgg16`` means ``--arm vgg16``, and ``--target runs/gan/x/coord/seed-0``
+        ``--arm probe --name position_gan-x-coord-seed-0``.
+
+        Raises:
+            UserError: the target is to be a run, but there is none.
+        """
+        target = given.get("target")
+        if target is None:
+            return None, None
+        if "/" in target:
+            read_run(Path(target))  # before anything is written
+        if arms.get(target, {}).get("target") == target:
+            return target, None
+        return "probe", f"position_{_slug(target, given.get('target_module'))}"
+
     @property
     def data_note(self) -> str:
         """Which images stand for natural ones."""
@@ -126,7 +146,19 @@ class PositionConfig(Config):
         return super().shrunk().model_copy(update={"images": 8, "test_images": 2, "size": size, "hidden": 2})
 
 
-CONFIG = PositionConfig
+def _slug(target: str, module: str | None) -> str:
+    """A target as part of a folder's name; of a path the last parts, told apart by a hash where it is long."""
+    parts = [part for part in Path(target).parts if part not in ("/", "..", "runs")]
+    text = re.sub(r"[^\w.-]", "-", "-".join([*parts, *([module] if module else [])]))
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[-LONGEST + 7 :].lstrip('-.')}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+FILM = (
+    "Left an image that is rolled around, then what the probe says of the horizontal and the vertical ramp: what stays "
+    "comes from position, what travels along from the content."
+)
 
 
 def position_scores(curve: str | None) -> tuple[Score, ...]:
@@ -143,9 +175,6 @@ def position_scores(curve: str | None) -> tuple[Score, ...]:
         Score("score/mae", "lower", "MAE of H and V, natural images"),
         *each,
     )
-
-
-SCORES = position_scores("preview/spc")
 
 
 def table(scores: Mapping[str, float | None]) -> list[str]:

@@ -7,16 +7,17 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from sandbox.nn.blocks import keyed_generator
+from sandbox.base.errors import UserError, warn
+from sandbox.base.seeding import keyed_generator
+from sandbox.data.held_out import first_test
+from sandbox.data.images import resized, rolled
 from sandbox.data.records import Source, prepare
 from sandbox.data.rooms.rooms import SIZES, Rooms
 from sandbox.data.shapes import SortOfClevr
-from sandbox.base.errors import UserError, warn
 from vision.probe.config import PositionConfig
 
 Bytes = UInt8[np.ndarray, "_ 3 h w"]
 Images = Float[Tensor, "_ 3 h w"]
-TEST_FROM = 1_000_000  # index of the first drawn test image: far beyond the training images
 # Folders of images inside the archives of the paper's two data sets, training first; beside them lie masks.
 LAYOUTS = (
     ("DUTS-TR/DUTS-TR-Image", "DUTS-TE/DUTS-TE-Image"),
@@ -39,7 +40,7 @@ def natural_images(config: PositionConfig, size: int) -> tuple[Bytes, Bytes]:
     if config.data == "folder":
         train, test = _from_folders(config, size)
     else:
-        rows = np.arange(counts[0]), TEST_FROM + np.arange(counts[1])
+        rows = np.arange(counts[0]), first_test(counts[0]) + np.arange(counts[1])
         train, test = (_drawn(config, indices, size) for indices in rows)
     if config.roll:
         train, test = (rolled(images, k) for k, images in enumerate((train, test)))
@@ -52,22 +53,6 @@ def _drawn(config: PositionConfig, indices: Int64[np.ndarray, " n"], size: int) 
     else:
         images = SortOfClevr().render(indices).images
     return images if images.shape[-1] == size else resized(images, size)
-
-
-def resized(images: Bytes, size: int) -> UInt8[np.ndarray, "_ 3 _ _"]:
-    """Images at another size (bilinear, with antialiasing)."""
-    scaled = torch.nn.functional.interpolate(
-        torch.from_numpy(images).float(), size=(size, size), mode="bilinear", antialias=True
-    )
-    smaller: UInt8[np.ndarray, "_ 3 _ _"] = scaled.round().clamp(0, 255).to(torch.uint8).numpy()
-    return smaller
-
-
-def rolled(images: Bytes, key: int) -> Bytes:
-    """Each image rolled around both axes by offsets of its own, the same in every run."""
-    generator, size = keyed_generator(0, "roll", key), images.shape[-1]
-    offsets = torch.randint(size, (len(images), 2), generator=generator).tolist()
-    return np.stack([np.roll(image, offset, (1, 2)) for image, offset in zip(images, offsets, strict=True)])
 
 
 def _from_folders(config: PositionConfig, size: int) -> tuple[Bytes, Bytes]:

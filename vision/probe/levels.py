@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from sandbox.base.errors import UserError, one_line
 from sandbox.nn.padded import PaddedConv
-from vision.probe.config import Resize
+from sandbox.train.encoder import Encoder
+from vision.probe.config import PositionConfig, Resize
 
 COLOURS = 3  # outputs of so few channels are pictures or logits, read only where a resolution has nothing else
 _POOLS = (
@@ -126,3 +127,29 @@ def refuse_unrunnable(error: Exception, name: str, size: int, stripped: bool) ->
     what = f"on images of {size} pixels{' without its padding' if stripped else ''}"
     hint = "--size makes them larger; networks with shortcuts cannot at all" if stripped else "--size makes others"
     return UserError(f"{name} cannot run {what} ({hint}): {one_line(error, 100)}")
+
+
+def make_levels(encoder: Encoder, config: PositionConfig, device: torch.device) -> Levels:
+    """The levels that a configuration asks for; removes the padding first where it says so.
+
+    Raises:
+        UserError: a level that is not there, or a network that cannot run on these images or without its padding.
+    """
+    example = encoder.example().to(device)
+    try:
+        # Found with the padding: without it a dense layer behind the last level has no input that fits it.
+        levels = Levels(encoder.network, encoder.names or find_levels(encoder.network, example))
+        if config.strip_padding:
+            if encoder.draw is not None:
+                raise UserError("--strip-padding is for networks that see images")
+            strip_padding(encoder.network)
+        levels(example)
+    except (RuntimeError, ValueError) as error:
+        raise refuse_unrunnable(error, config.target, encoder.size, config.strip_padding) from None
+    if config.stages == "all":
+        return levels
+    wanted = sorted({int(part) for part in config.stages.split(",")})
+    if wanted[-1] > len(levels.names):
+        raise UserError(f"--stages is {config.stages}: {config.target} has {len(levels.names)} levels, "
+                        f"{', '.join(name or 'the output' for name in levels.names)}")  # fmt: skip
+    return Levels(encoder.network, [levels.names[k - 1] for k in wanted])

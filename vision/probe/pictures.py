@@ -7,18 +7,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from sandbox.film.cells import CELL, GAP, LABELS, in_a_row, shown
 from vision.probe.config import MAPS
 
-CELL, GAP, LABELS = 84, 4, 64  # pixels: of a picture's edge, between two, of the column of names
 Sheet = UInt8[np.ndarray, "h w 3"]
-
-
-def shown(values: Float[Tensor, "*c h w"], edge: int = CELL) -> UInt8[np.ndarray, "edge edge 3"]:
-    """A grey map or an RGB image in [0, 1] at ``edge`` x ``edge`` pixels; what lies outside is cut off."""
-    array = (values.float().clamp(0, 1) * 255).round().cpu().numpy().astype(np.uint8)
-    picture = Image.fromarray(array) if array.ndim == 2 else Image.fromarray(np.moveaxis(array, 0, -1))
-    nearest = Image.Resampling.NEAREST
-    return np.asarray(picture.convert("RGB").resize((edge, edge), nearest)).copy()
 
 
 def sheet(maps: Float[Tensor, "5 g g"], rows: Sequence[tuple[str, Tensor | None, Float[Tensor, "5 g g"]]]) -> Sheet:
@@ -44,14 +36,7 @@ def sheet(maps: Float[Tensor, "5 g g"], rows: Sequence[tuple[str, Tensor | None,
     return np.asarray(canvas).copy()
 
 
-def beside_each_other(maps: Sequence[Float[Tensor, "_ _"]], edge: int = 2 * CELL) -> Sheet:
-    """Maps in [0, 1], of any sizes, each ``edge`` pixels wide, in a row."""
-    line = np.full((edge, GAP, 3), 200, np.uint8)
-    return np.concatenate([part for values in maps for part in (line, shown(values, edge))][1:], 1)
-
-
 def strip(image: Tensor, answers: Float[Tensor, "5 g g"]) -> UInt8[np.ndarray, "3 h w"]:
     """A frame of a film: the image, what the probe says of H, what of V."""
-    line = np.full((CELL, GAP, 3), 200, np.uint8)
-    parts = [shown(image), line, shown(answers[0]), line, shown(answers[1])]
-    return np.ascontiguousarray(np.concatenate(parts, 1).transpose(2, 0, 1))
+    parts = [shown(image), shown(answers[0]), shown(answers[1])]
+    return np.ascontiguousarray(in_a_row(parts).transpose(2, 0, 1))

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from sandbox.nn.blocks import keyed_generator, seed_parameters
+from sandbox.base.seeding import keyed_generator
+from sandbox.nn.seeding import seed_parameters
 from sandbox.train.schedule import Epochs, cosine_decay
 from vision.probe.config import INPUTS, MAPS
 from vision.probe.maps import mean_absolute_error, position_maps, rank_correlation

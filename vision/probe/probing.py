@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from sandbox.nn.blocks import keyed_generator
-from sandbox.launcher.budget import multiply_adds
 from sandbox.base.errors import UserError
+from sandbox.base.seeding import keyed_generator
+from sandbox.nn.counting import multiply_adds
+from sandbox.train.encoder import Encoder
 from vision.probe.config import PositionConfig
-from vision.position.encoders import Encoder, make_levels
 from vision.probe.images import natural_images, plain_images
-from vision.probe.levels import Levels
+from vision.probe.levels import Levels, make_levels
 from vision.probe.pictures import Sheet, sheet, strip
 from vision.probe.probe import Features, ProbeTrainer, shuffled
 

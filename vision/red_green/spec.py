@@ -4,8 +4,9 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from sandbox.experiment.config import Score
-from vision.classify.config import PADDING_HELP, AnyPadding, ClassifierConfig
+from sandbox.base.types import AnyPadding
+from sandbox.experiment.spec import Captions, Score, StudySpec
+from vision.classify.config import FILM, PADDING_HELP, ClassifierConfig
 
 SIZE = 32  # pixels of an image's edge
 
@@ -17,8 +18,8 @@ class RedGreenConfig(ClassifierConfig):
     padding: AnyPadding = Field("zeros", description=f"{PADDING_HELP}; valid: none at all; full: two zeros all around")
     width: int = Field(32, ge=1, le=256, description="channels of the first two convolutions, half of the others'")
     batch: int = Field(200, ge=2, le=2**20, description="images in a step")
-    images: int = Field(2000, ge=32, le=10**6, description="training images")
-    test_images: int = Field(1000, ge=2, le=10**6, description="held-out images, each also with its rows swapped")
+    images: int = Field(2000, ge=32, le=10**9, description="training images")
+    test_images: int = Field(1000, ge=2, le=10**9, description="held-out images, each also with its rows swapped")
     steps: int = Field(500, ge=1, le=10**9, description="training steps (50 epochs; the paper's stop early)")
     lr: float = Field(1.0, gt=0, le=10, description="Adadelta learning rate")
     l2: float = Field(5e-5, ge=0, le=1, description="weight of the L2 penalty, as Adadelta's weight_decay")
@@ -39,11 +40,14 @@ class RedGreenConfig(ClassifierConfig):
         return super().shrunk().model_copy(update={"width": 2})
 
 
-CONFIG = RedGreenConfig
 SCORES = (
     Score("score/dissimilar_accuracy", "higher", "accuracy, rows swapped (share)", primary=True,
           curve="preview/dissimilar_accuracy", training="score/train_accuracy"),
     Score("score/similar_accuracy", "higher", "accuracy, rows as in training (share)",
           curve="preview/similar_accuracy"),
     Score("score/train_accuracy", "higher", "training accuracy (share)"),
+)  # fmt: skip
+SPEC = StudySpec(
+    "vision.red_green", "does a classifier read the order of two squares or their place: the Red-Green control",
+    RedGreenConfig, SCORES, "vision.red_green.study:RedGreenStudy", Captions(film=FILM),
 )  # fmt: skip

@@ -5,19 +5,16 @@ the lower one. Test images are of both kinds: similar, as in training, and dissi
 network that goes by the place is wrong.
 """
 
-from typing import cast
-
 import torch
 from jaxtyping import Float
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from sandbox.nn.blocks import Convolutions, keyed_generator
-from sandbox.experiment.config import Config
-from sandbox.train.loop import Picture
-from vision.classify.config import AnyPadding
-from vision.classify.study import ClassifierStudy, Examples
+from sandbox.base.seeding import keyed_generator
+from sandbox.base.types import AnyPadding, Picture
+from sandbox.nn.blocks import Convolutions
 from sandbox.nn.padded import PaddedConv, make_convolutions
+from vision.classify.study import ClassifierStudy, Examples
 from vision.red_green.spec import SIZE, RedGreenConfig
 
 SQUARE = 4  # pixels of a square's edge
@@ -78,16 +75,15 @@ class RedGreenNet(nn.Module):
         return logits
 
 
-class RedGreenStudy(ClassifierStudy):
+class RedGreenStudy(ClassifierStudy[RedGreenConfig]):
     """A classifier of the order of red and green, tested where it saw each order and where it saw the other."""
 
-    config: RedGreenConfig
     network: RedGreenNet
     layout = (1, 2)
     roll = (1, 0)  # down: to the side the order would change
 
-    def __init__(self, config: Config, fabric: Fabric) -> None:
-        super().__init__(cast(RedGreenConfig, config), fabric)
+    def __init__(self, config: RedGreenConfig, fabric: Fabric) -> None:
+        super().__init__(config, fabric)
         self.dissimilar = self._here(draw(self.config.test_images, "test", swapped=True))
 
     def _here(self, examples: Examples) -> Examples:
@@ -127,6 +123,3 @@ class RedGreenStudy(ClassifierStudy):
             "preview/dissimilar_accuracy": self.accuracy(self.dissimilar, 256),
             "preview/similar_accuracy": self.accuracy(self.test, 256),
         }
-
-
-STUDY = RedGreenStudy

@@ -4,8 +4,9 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
-from sandbox.experiment.config import Score
-from vision.classify.config import NETWORK_HELP, PADDING_HELP, ClassifierConfig, Network, Padding
+from sandbox.base.types import Padding
+from sandbox.experiment.spec import Captions, Score, StudySpec
+from vision.classify.config import FILM, NETWORK_HELP, PADDING_HELP, ClassifierConfig, Network
 
 PAPER = "Islam et al. 2021"
 
@@ -37,7 +38,7 @@ class ShiftConfig(ClassifierConfig):
     data_root: str = Field(
         "data", coerce_numbers_to_str=True, description="folder that holds cifar-10-batches-py (data cifar10)"
     )
-    images: int = Field(64, ge=32, le=10**6, description="training images; with many, shifts change no class")
+    images: int = Field(64, ge=32, le=10**9, description="training images; with many, shifts change no class")
     steps: int = Field(150, ge=1, le=10**9, description="training steps")
 
     @property
@@ -61,7 +62,6 @@ class ShiftConfig(ClassifierConfig):
         return super().shrunk().model_copy(update={"width": 2})
 
 
-CONFIG = ShiftConfig
 SCORES = (
     Score("score/consistency", "higher", "shift consistency (share)", primary=True, curve="preview/consistency"),
     Score("score/test_accuracy", "higher", "test accuracy (share)", curve="preview/test_accuracy"),
@@ -69,3 +69,7 @@ SCORES = (
     Score("score/feature_difference", "lower", "difference of pooled features (relative)"),
     Score("score/train_accuracy", "higher", "training accuracy (share)"),
 )
+SPEC = StudySpec(
+    "vision.shift", "how often a shift of an image changes its class, with and without a loss against it",
+    ShiftConfig, SCORES, "vision.shift.study:ShiftStudy", Captions(film=FILM),
+)  # fmt: skip

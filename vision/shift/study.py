@@ -5,8 +5,6 @@ added to the classification loss. Images lie on a margin of one colour that is a
 shift moves them and neither cuts nor wraps anything.
 """
 
-from typing import cast
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,16 +12,15 @@ from jaxtyping import Float, Int64
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from sandbox.nn.blocks import keyed_generator
-from sandbox.experiment.config import Config
-from sandbox.data.shapes import SortOfClevr
-from sandbox.train.processes import rank
-from sandbox.train.loop import Picture
+from sandbox.base.seeding import keyed_generator
+from sandbox.base.types import Picture
 from sandbox.data.cifar import read_cifar
+from sandbox.data.held_out import first_test
+from sandbox.data.shapes import SortOfClevr
+from sandbox.nn.padded import make_convolutions
+from sandbox.train.processes import rank
 from vision.classify.networks import PooledLinear, ResNet18, SmallVgg, channels_of, make_classifier
 from vision.classify.study import CHUNK, ClassifierStudy, Examples
-from sandbox.nn.padded import make_convolutions
-from vision.probe.images import TEST_FROM
 from vision.shift.spec import ShiftConfig
 
 PAIRS = 4  # of shifts of each test image
@@ -45,16 +42,14 @@ def shifted(images: Float[Tensor, "b 3 h w"], ways: Int64[Tensor, "b 2"]) -> Flo
     return torch.stack([image.roll(way, (1, 2)) for image, way in zip(images, ways.tolist(), strict=True)])
 
 
-class ShiftStudy(ClassifierStudy):
+class ShiftStudy(ClassifierStudy[ShiftConfig]):
     """A classifier and its answers to shifted images."""
 
-    config: ShiftConfig
     network: SmallVgg | ResNet18
 
-    def __init__(self, config: Config, fabric: Fabric) -> None:
-        made = cast(ShiftConfig, config)
-        self.layout = (2, made.classes // 2)
-        super().__init__(made, fabric)
+    def __init__(self, config: ShiftConfig, fabric: Fabric) -> None:
+        self.layout = (2, config.classes // 2)
+        super().__init__(config, fabric)
 
     def make_data(self) -> tuple[Examples, Examples]:
         """Shapes, and the class of each: 2 x (the red object is a disc) + (the blue one is); or CIFAR-10."""
@@ -62,7 +57,7 @@ class ShiftStudy(ClassifierStudy):
 
     def _examples(self, train: bool) -> Margined:
         config, device = self.config, self.fabric.device
-        first, count = (0, config.images) if train else (TEST_FROM, config.test_images)
+        first, count = (0, config.images) if train else (first_test(config.images), config.test_images)
         if config.data == "cifar10":
             images, labels = read_cifar(config.data_root, count, train)
         else:
@@ -137,6 +132,3 @@ class ShiftStudy(ClassifierStudy):
         """Test images, the test accuracy, and the consistency of a few."""
         picture, scores = super().preview()
         return picture, {**scores, "preview/consistency": self.shifts(_PREVIEWED)["consistency"]}
-
-
-STUDY = ShiftStudy

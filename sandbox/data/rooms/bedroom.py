@@ -6,6 +6,7 @@ All lengths in metres; arrays have one row per room.
 import numpy as np
 from jaxtyping import Bool, Float
 
+from sandbox.data.hashing import random_bits, uniform
 from sandbox.data.rooms.draft import (
     BED_LENGTH,
     BEDDING,
@@ -18,7 +19,6 @@ from sandbox.data.rooms.draft import (
     between,
     pick,
 )
-from sandbox.data.hashing import random_bits, uniform
 from sandbox.data.rooms.raster import Number, Scenes, Vector, floats
 
 CLASSES = ("wall", "floor", "ceiling", "window", "curtain", "bed", "furniture", "lamp", "rug", "picture")

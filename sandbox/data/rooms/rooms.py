@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
+from sandbox.data.hashing import check_indices, check_seed
 from sandbox.data.rooms.bedroom import CLASSES, build
 from sandbox.data.rooms.draft import Draft, drafts
-from sandbox.data.hashing import check_indices, check_seed
 from sandbox.data.rooms.raster import Number, floats
 
 __all__ = ["CLASSES", "RoomFactors", "Rooms", "RoomsRendered"]

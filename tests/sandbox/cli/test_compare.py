@@ -1,5 +1,6 @@
 """The grid of a comparison and its command line."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shop import WORKSHOP
 
-from sandbox.cli.train import parse as parse_door
 from sandbox.base.errors import UserError
+from sandbox.cli.compare_parser import parse
+from sandbox.cli.train import parse as parse_run
 from sandbox.experiment.file import load_experiment
-from sandbox.launcher.plan import Cell, Plan, parse
+from sandbox.experiment.spec import study_spec
+from sandbox.launcher.plan import Cell
+from sandbox.launcher.worker import read_order, write_order
 
 GAN = "gan/sort_of_clevr"
 TOY = str(WORKSHOP / "toy.yaml")
@@ -86,9 +90,7 @@ def test_another_game_has_a_folder_of_its_own(tmp_path: Path, given: list[str], 
 
 
 def test_a_game_s_folder_is_the_one_its_own_door_chooses() -> None:
-    from rl.door import arguments
-
-    order = parse_door("rl", arguments(["--env", "pong", "--coord", "--seed", "0"]))
+    order = parse_run("rl", ["--env", "pong", "--coord", "--seed", "0"])
     plan = parse(["rl/mspacman", "--env", "pong"])
     assert order.name == plan.name
     assert order.config == plan.config(Cell(None, "coord", 0))
@@ -101,11 +103,6 @@ def test_a_game_of_several_is_a_task() -> None:
         parse(["rl/mspacman", "--env", "brekout"])
 
 
-def _door_flags(plan: Plan, cell: Cell, config: str) -> list[str]:
-    """As the run gets them, but from the file itself: its copy is made when the runs are."""
-    return [f"--config={config}" if flag == f"--config={plan.file.resolve()}" else flag for flag in plan.flags(cell)]
-
-
 @given(
     seed=st.integers(0, 2**31 - 1),
     arm=st.sampled_from(["conv", "coord"]),
@@ -114,24 +111,45 @@ def _door_flags(plan: Plan, cell: Cell, config: str) -> list[str]:
     compiled=st.booleans(),
     smoke=st.booleans(),
 )
-def test_a_run_is_the_one_the_study_s_own_door_makes(
+def test_a_run_is_the_one_the_study_s_own_command_makes(
     seed: int, arm: str, steps: int, rate: float, compiled: bool, smoke: bool
 ) -> None:
     flags = [f"--steps={steps}", f"--rate={rate}", f"--{'' if compiled else 'no-'}compile", *["--smoke"] * smoke]
     plan = parse([TOY, f"--seeds={seed},{seed // 2 + 1 if seed != seed // 2 + 1 else 0}", *flags])
-    cell = Cell(None, arm, seed)
-    order = parse_door("toy", _door_flags(plan, cell, TOY))
-    assert order.config == plan.config(cell)
-    assert (order.arm, order.name, order.task, order.smoke) == (arm, "toy", None, smoke)
-    assert plan.config(cell).seed == seed
+    order = parse_run("toy", [f"--arm={arm}", f"--seed={seed}", *flags])
+    assert order.config == plan.config(Cell(None, arm, seed))
+    assert (order.name, order.task, order.smoke) == (plan.name, None, smoke)
 
 
-def test_a_task_s_run_goes_through_the_door_too(several: str) -> None:
-    plan = parse([several])
-    cell = Cell("cold", "coord", 7)
-    order = parse_door("toy", _door_flags(plan, cell, several))
-    assert order.task == "cold"
-    assert order.config == plan.config(cell)
+def test_a_task_s_run_is_the_command_s_too(several: str) -> None:
+    order = parse_run("toy", [f"--config={several}", "--task=cold", "--seed=7"])
+    assert order.config == parse([several]).config(Cell("cold", "coord", 7))
+
+
+@given(rate=st.floats(1e-9, 1), law=st.text(max_size=20), steps=st.integers(1, 10**9))
+def test_what_a_run_is_handed_is_what_was_resolved(
+    tmp_path_factory: pytest.TempPathFactory, rate: float, law: str, steps: int
+) -> None:
+    plan = parse([TOY, "--root", str(tmp_path_factory.mktemp("orders")), f"--rate={rate}", f"--steps={steps}"])
+    plan = replace(plan, overrides={**plan.overrides, "law": law})
+    cell = Cell(None, "coord", 0)
+    handed = read_order(write_order(plan, cell).file)
+    assert study_spec("toy").config.model_validate(handed["config"]) == plan.config(cell)
+    assert (handed["folder"], handed["arm"], handed["task"]) == (str(plan.place(cell).resolve()), "coord", None)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"folder": "x"}'])
+def test_a_damaged_order_is_one_line(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "order.json"
+    file.write_text(content)
+    with pytest.raises(UserError, match=r"order\.json"):
+        read_order(file)
+
+
+def test_gpus_are_asked_of_ray() -> None:
+    with pytest.raises(UserError, match="--gpus goes with --ray"):
+        parse([GAN, "--jobs", "2", "--gpus", "0.5"])
+    assert parse([GAN, "--ray", "--gpus", "0.5"]).options.gpus == 0.5
 
 
 def test_a_budget_of_multiply_adds_has_a_folder_of_its_own() -> None:

@@ -12,12 +12,13 @@ import torch
 from shop import Workshop, files, python
 
 from gan.study import GanConfig
-from sandbox.experiment.config import COMMAND_LINE, STUDIES
-from sandbox.cli.train import main, parse
 from sandbox.base.errors import Interrupted, RunError, UserError
-from sandbox.experiment.file import config_names
-from sandbox.cli.flags import one_of, whole_number
 from sandbox.base.guard import guarded
+from sandbox.cli.flags import one_of, whole_number
+from sandbox.cli.train import main, parse
+from sandbox.experiment.config import COMMAND_LINE
+from sandbox.experiment.names import config_names, study_names
+from sandbox.experiment.spec import study_spec
 
 PLACE = Path("toy/toy/coord/seed-0")
 
@@ -249,22 +250,24 @@ runpy.run_module("sandbox.gan", run_name="__main__", alter_sys=True)
 # ---- pages
 
 
-def test_the_list_has_a_line_for_each_door_and_each_config(tmp_path: Path) -> None:
+def test_the_list_has_a_line_for_each_command_and_each_config(tmp_path: Path) -> None:
     done = python("-m", "sandbox", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    for study, text in STUDIES.items():
-        door, _, task = study.partition(".")
-        flag = f"--task {task} " if task else f"sandbox.{door} "
-        assert [line.split()[-len(text.split()) :] for line in lines if flag in line] == [text.split()]
+    for study in {*study_names()} - {"toy"}:
+        spec = study_spec(study)
+        text = [*spec.command.split(), *spec.summary.split()]
+        assert [line.split() for line in lines if line.split()[: len(text)] == text] == [text]
     for name in config_names():
         assert sum(line.split()[:1] == [name] and len(line.split()) > 3 for line in lines) == 1
 
 
 def test_the_list_refuses_arguments(workshop: Workshop) -> None:
-    command = workshop.module("sandbox", "gan")
+    command = workshop.module("sandbox", "trian")
     assert command.wait() == 2
-    assert command.stderr == "error: unknown argument 'gan' (--help lists all)\n"
+    assert (
+        command.stderr == "error: unknown command 'trian': there is train; did you mean 'train'?; without any, a list\n"
+    )
 
 
 def test_help_is_a_page_with_every_flag_its_meaning_its_default_and_examples(workshop: Workshop) -> None:

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sandbox.base.errors import UserError
 from sandbox.data import lsun
 from sandbox.data.lsun import Cache, open_images
 from sandbox.data.records import Source, prepare
 from sandbox.data.rooms.rooms import Rooms
 from sandbox.data.stand_in import write_stand_in
-from sandbox.base.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -12,9 +12,11 @@ from pydantic import ValidationError
 from toy.study import ToyConfig
 
 from gan.study import GanConfig
-from sandbox.experiment.config import Config, allowed, choices, differences, door_of, folder_name, validated
 from sandbox.base.errors import UserError
-from sandbox.experiment.file import config_names, find_config, load_experiment
+from sandbox.experiment.config import Config, allowed, choices, differences, folder_name, validated
+from sandbox.experiment.file import load_experiment
+from sandbox.experiment.names import config_names, find_config
+from sandbox.experiment.spec import folder_of
 
 SHARED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -76,7 +78,7 @@ def test_every_config_resolves_in_every_arm_and_opens_with_a_title(name: str) ->
     for arm, task in product(experiment.arms, tuple(experiment.tasks) or (None,)):
         assert experiment.resolve(arm, task=task) != experiment.resolve(arm, smoke=True, task=task)
     assert find_config(name).read_text().startswith("# ")
-    assert name.split("/")[0] == door_of(experiment.study)
+    assert name.split("/")[0] == folder_of(experiment.study)
 
 
 # ---- where a config is found

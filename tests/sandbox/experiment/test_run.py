@@ -13,9 +13,10 @@ from shop import Workshop, files, outcome
 from toy.study import ToyConfig
 
 import sandbox
-from sandbox.experiment.config import study_config, validated
 from sandbox.base.errors import UserError
+from sandbox.experiment.config import validated
 from sandbox.experiment.run import Run, read_run, run_folder
+from sandbox.experiment.spec import study_spec
 
 PLACE = Path("toy/toy/coord/seed-0")
 
@@ -52,21 +53,19 @@ def finished(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> It
     )
 )
 def test_a_run_reads_back_as_what_it_was(tmp_path_factory: pytest.TempPathFactory, fields: dict[str, object]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sandbox.experiment.config.STUDIES, "toy", "a toy")
-        run = a_run(tmp_path_factory.mktemp("run") / "seed", **fields)
-        with run.lock():
-            assert run.open() == "new"
-            assert read_run(run.folder) == run
-            assert run.open() == run.state() == "interrupted"
-        with pytest.raises(UserError, match=r"log_every: 20 -> 21"):
-            a_run(run.folder, **fields, log_every=21).open()
+    run = a_run(tmp_path_factory.mktemp("run") / "seed", **fields)
+    with run.lock():
+        assert run.open() == "new"
+        assert read_run(run.folder) == run
+        assert run.open() == run.state() == "interrupted"
+    with pytest.raises(UserError, match=r"log_every: 20 -> 21"):
+        a_run(run.folder, **fields, log_every=21).open()
 
 
 def test_where_the_data_lie_is_no_part_of_the_identity(
     toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study_config("toy"), "PLACES", ("law",))
+    monkeypatch.setattr(study_spec("toy").config, "PLACES", ("law",))
     assert a_run(tmp_path / "seed", law="here").open() == "new"
     assert a_run(tmp_path / "seed", law="there").open() == "interrupted"
     assert read_run(tmp_path / "seed").config.model_dump()["law"] == "there"  # for whoever loads it next

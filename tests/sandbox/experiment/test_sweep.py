@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from shop import Workshop
 
-from sandbox.cli.compare import main
-from sandbox.report.comparison import Comparison, gather
-from sandbox.cli.train import parse as parse_door
 from sandbox.base.errors import UserError
+from sandbox.cli.compare import main
+from sandbox.cli.compare_parser import parse
 from sandbox.experiment.file import Experiment, load_experiment
-from sandbox.launcher.plan import Plan, parse
 from sandbox.experiment.sweep import expand, swept
+from sandbox.launcher.plan import Plan
+from sandbox.report.comparison import Comparison, gather
 from sandbox.report.sweep_report import complete_rows, runs_table, scatter, spread_table
 
 GRID = """
@@ -71,7 +71,7 @@ def test_a_grid_has_as_many_arms_as_its_product(values: dict[str, list[float]]) 
     assert sorted(points) == sorted(product(*values.values()))
 
 
-def test_the_runs_are_made_from_a_file_that_means_the_same(grid: str, tmp_path: Path) -> None:
+def test_the_file_beside_the_report_means_the_same(grid: str, tmp_path: Path) -> None:
     plan = parse([grid, "--sweep", "--root", str(tmp_path)])
     assert plan.name == "grid_sweep"
     assert plan.seeds == (4,)
@@ -80,8 +80,7 @@ def test_the_runs_are_made_from_a_file_that_means_the_same(grid: str, tmp_path: 
     again = load_experiment(str(plan.file))
     assert (again.arms, again.tasks, again.seeds) == (plan.experiment.arms, plan.experiment.tasks, (4, 7))
     for cell in plan.cells():
-        order = parse_door("toy", plan.flags(cell))
-        assert (order.name, order.task, order.arm, order.config) == (plan.name, cell.task, cell.arm, plan.config(cell))
+        assert again.resolve(cell.arm, {"seed": cell.seed}, task=cell.task) == plan.config(cell)
 
 
 MISTAKES = {

@@ -13,22 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 from shop import Command
 
-from sandbox.nn.blocks import keyed_generator
 from sandbox.base.errors import UserError
-from sandbox.film.paths import (
-    ANCHORS,
-    between,
-    draw_latents,
-    encode_gif,
-    encode_mp4,
-    image_path,
-    latent_path,
-    main,
-    read_image,
-    side_by_side,
-    study_of,
-    tile,
-)
+from sandbox.base.seeding import keyed_generator
+from sandbox.cli.video import filmed_study, main, read_image
+from sandbox.film.encode import encode_gif, encode_mp4
+from sandbox.film.grids import side_by_side, tile
+from sandbox.film.paths import ANCHORS, between, draw_latents, image_path, latent_path
 
 
 @settings(max_examples=30, deadline=None)
@@ -215,7 +205,7 @@ def test_a_film_is_laid_out_as_the_one_that_ends_its_run(
             return gif.size, sum(frame.info["duration"] for frame in ImageSequence.Iterator(gif))
 
     assert made() == ((26, 26), 120 * 30)
-    study = study_of(run)
+    study = filmed_study(run)
     for name, value in (("film_grid", (1, 2)), ("film_fps", 10), ("film_frames", 7)):
         monkeypatch.setattr(study, name, value)
     assert made() == ((14, 8), 7 * 100)

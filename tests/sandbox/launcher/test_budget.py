@@ -3,8 +3,8 @@
 import pytest
 from shop import WORKSHOP
 
-from sandbox.launcher.budget import equal_steps, step_multiply_adds
 from sandbox.experiment.file import load_experiment
+from sandbox.launcher.budget import equal_steps, step_multiply_adds
 
 TOY = str(WORKSHOP / "toy.yaml")
 

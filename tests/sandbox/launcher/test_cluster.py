@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from shop import WORKSHOP, Workshop, outcome
 
-from sandbox.cli.compare import main
 from sandbox.base.errors import UserError
+from sandbox.cli.compare import main
 
 TOY = str(WORKSHOP / "toy.yaml")
 LONG = ("--steps", "1000", "--checkpoint-every", "100", "--log-every", "100", "--preview-every", "1000")

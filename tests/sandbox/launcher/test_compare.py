@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from shop import ENVIRONMENT, WORKSHOP, Command, Workshop, files, outcome
 
-from sandbox.cli.compare import main
 from sandbox.base.errors import RunError, UserError
+from sandbox.cli.compare import main
 from sandbox.launcher.worker import Order
 
 TOY = str(WORKSHOP / "toy.yaml")
@@ -31,7 +31,9 @@ def _scores(folder: Path) -> list[dict[str, str]]:
 
 def _workers(root: Path) -> list[int]:
     """Processes of runs below a root."""
-    found = subprocess.run(["pgrep", "-f", f"sandbox.launcher.worker .*{root}"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["pgrep", "-f", f"sandbox.launcher.worker .*{root}"], capture_output=True, text=True, check=False
+    )
     return [int(pid) for pid in found.stdout.split()]
 
 

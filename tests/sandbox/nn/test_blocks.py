@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import interpolate
 
-from sandbox.nn.blocks import Convolutions, DownBlock, UpBlock, keyed_generator, seed_parameters, upsampled_conv
+from sandbox.base.seeding import keyed_generator
+from sandbox.nn.blocks import Convolutions, DownBlock, UpBlock, upsampled_conv
 from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d
+from sandbox.nn.seeding import seed_parameters
 
 MODES = ("zeros", "reflect", "replicate", "circular")
 

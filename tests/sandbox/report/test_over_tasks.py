@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import Float64
 
-from sandbox.report.comparison import Comparison, Row
-from sandbox.experiment.config import Score
-from sandbox.report.over_tasks import bootstrap, improvement, interquartile_mean, over_tasks
+from sandbox.experiment.spec import Score
 from sandbox.launcher.plan import Cell
+from sandbox.report.comparison import Comparison, Row
+from sandbox.report.over_tasks import bootstrap, improvement, interquartile_mean, over_tasks
 from sandbox.report.tables import over_tasks_table
 
 SCORES = (

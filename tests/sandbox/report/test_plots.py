@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from sandbox.report.report import plots
+from sandbox.experiment.spec import Score
+from sandbox.film.encode import encode_gif
 from sandbox.report.comparison import Cell, Comparison, Row
-from sandbox.experiment.config import Score
-from sandbox.film.paths import encode_gif
+from sandbox.report.page import plots
 
 SCORES = (Score("score/a", "higher", "a ($ and %)", primary=True, curve="preview/a"), Score("score/b", "lower", "b"))
 

@@ -14,13 +14,12 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from sandbox.report.report import plots
-from sandbox.report.comparison import Cell, Comparison, read_row
-from sandbox.experiment.config import Score, study_config
 from sandbox.base.files import write_json
-from sandbox.report.report import write_report
 from sandbox.experiment.run import Run, run_folder, save_result
-from sandbox.film.paths import encode_gif
+from sandbox.experiment.spec import Captions, Score, study_spec
+from sandbox.film.encode import encode_gif
+from sandbox.report.comparison import Cell, Comparison, read_row
+from sandbox.report.page import plots, write_report
 
 SCORES = (Score("score/error", "lower", "error", primary=True, curve="preview/error"), Score("score/b", "higher", "b"))
 CONV = [0.50, 0.52, 0.47, 0.55, 0.51, 0.49, 0.53, 0.50]
@@ -31,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("toy")
 
 
 def write_run(folder: Path, cell: Cell, value: float | None, film: bool) -> None:
-    config = study_config("toy").model_validate({"seed": cell.seed, "coord": cell.arm != "conv"})
+    config = study_spec("toy").config.model_validate({"seed": cell.seed, "coord": cell.arm != "conv"})
     run = Run(folder, "toy", "made_up", cell.arm, "32", config, cell.task)
     run.open()
     environment = {
@@ -248,7 +247,7 @@ def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
 def test_the_x_axis_says_what_the_study_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison = made(tmp_path, {"conv": CONV[:1]})
     for counted in ("images seen", "agent steps"):
-        monkeypatch.setattr(study_config("toy"), "COUNTED", counted)
+        monkeypatch.setattr(Comparison, "captions", Captions(counted=counted))
         figure = plots.curves_figure(comparison)
         assert figure is not None
         assert figure.axes[0].get_xlabel() == counted
@@ -256,7 +255,7 @@ def test_the_x_axis_says_what_the_study_counts(tmp_path: Path, monkeypatch: pyte
 
 def test_pictures_say_what_stands_in_for_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison = made(tmp_path, {"conv": CONV[:1], "coord": COORD[:1]}, film=True)
-    monkeypatch.setattr(study_config("toy"), "data_note", "Data: made up.")
+    monkeypatch.setattr(study_spec("toy").config, "data_note", "Data: made up.")
     page, _ = report(comparison)
     assert page.text.count("Data: made up") == 3  # two samples, one film
     monkeypatch.undo()
@@ -274,7 +273,7 @@ def test_every_task_has_its_samples_and_its_films(tmp_path: Path) -> None:
 
 
 def test_further_films_are_shown_where_every_arm_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_config("toy"), "FILMS", {"further": "What else there is."})
+    monkeypatch.setattr(Comparison, "captions", Captions(films={"further": "What else there is."}))
     comparison = made(tmp_path, {"conv": CONV[:2], "coord": COORD[:2]}, film=True)
     without, _ = report(comparison)  # runs of a time when there was no such film
     assert "What else there is." not in without.text

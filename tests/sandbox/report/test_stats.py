@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sandbox.report.report import stats
+from sandbox.report import stats
 from sandbox.report.stats import Better, Paired, conclusion, holm, paired, summarise, t_test, verdict
 
 DRUG_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]  # Student 1908: hours of sleep gained

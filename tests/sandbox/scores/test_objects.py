@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from sandbox.data.shapes import SortOfClevr, ideal_mask
-from sandbox.scores.objects import coherence, parse, position_divergence, position_entropies, validity
+from sandbox.scores.objects import parse
+from sandbox.scores.samples import coherence, position_divergence, position_entropies, validity
 
 RED, BLUE = np.array([255, 0, 0], dtype=np.uint8), np.array([0, 0, 255], dtype=np.uint8)
 ROWS, COLUMNS = np.indices((64, 64))

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from sandbox.base.errors import UserError
 from sandbox.train import checkpoints
 from sandbox.train.checkpoints import KEPT, newest_checkpoint, save_checkpoint
-from sandbox.base.errors import UserError
 
 SHARED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

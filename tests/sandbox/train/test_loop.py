@@ -13,11 +13,12 @@ from shop import SmokeRun, Workshop, curves, files, python, wrapped
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from sandbox.launcher.budget import multiply_adds
 from sandbox.base.errors import UserError
-from sandbox.train.finish import _growth
 from sandbox.experiment.run import read_run
-from sandbox.train.loop import _Curve, resolve_device, resolve_precision
+from sandbox.nn.counting import multiply_adds
+from sandbox.train.device import resolve_device, resolve_precision
+from sandbox.train.finish import _growth
+from sandbox.train.loop import _Curve
 
 PLACE = Path("toy/toy/coord/seed-0")
 
@@ -83,8 +84,8 @@ def test_both_arms_draw_the_same_curves_in_the_run_itself(
     # The other arm needs no full scores: a histogram of 20 samples instead of 1000, short films.
     other = workshop.start(f"""
 import sys, runpy
-import gan.study, sandbox.scores.objects
-sandbox.scores.objects.LOCATED = 20
+import gan.study, sandbox.scores.samples
+sandbox.scores.samples.LOCATED = 20
 film = gan.study.GanStudy.film
 gan.study.GanStudy.film = lambda self, **asked: film(self, **{{**asked, "frames": 3}})
 sys.argv = ["gan", *{smoke_run.flags!r}, "--no-coord", "--root", {str(tmp_path)!r}]

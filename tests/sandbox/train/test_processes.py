@@ -13,18 +13,18 @@ import torch
 from shop import ENVIRONMENT, WORKSHOP, curves
 from torch import nn
 
-from sandbox.train import processes
-from sandbox.train.checkpoints import newest_checkpoint
 from sandbox.base.errors import UserError
 from sandbox.base.world import World, announced
+from sandbox.train import processes
+from sandbox.train.checkpoints import newest_checkpoint
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
 SMOKE = ("-m", "sandbox.gan", "--smoke", "--coord", "--precision", "32", "--device", "cpu")
 
 # The door of the GAN study with scores of 20 images instead of 1000, and short films: they are not what is tested here.
 SMALL = """
-import gan.study, sandbox.scores.objects
-sandbox.scores.objects.LOCATED = 20
+import gan.study, sandbox.scores.samples
+sandbox.scores.samples.LOCATED = 20
 film, latents = gan.study.GanStudy.film, gan.study.GanStudy._latents
 gan.study.GanStudy.film = lambda self, **asked: film(self, **{**asked, "frames": 3})
 gan.study.GanStudy._latents = lambda self, count, *key: latents(self, 64 if key == ("preview",) else count, *key)
@@ -45,7 +45,7 @@ from gan.spec import GanConfig
 from sandbox.cli.train import main
 from sandbox.base.errors import Interrupted, RunError
 from sandbox.train.processes import joined, rank, share
-from sandbox.train.loop import make_fabric
+from sandbox.train.device import make_fabric
 
 root = sys.argv[1]
 CONFIG = GanConfig(width=2, d_width=2, images=64, batch=8, penalty_every=2, seed=3)

@@ -112,8 +112,8 @@ class Workshop:
         return Command(self, int(self.hear().removeprefix("started ")), out)
 
     def toy(self, *flags: object, before: str = "", cwd: Path | None = None) -> Command:
-        """The door of the toy study with ``flags``, after the code ``before``."""
-        return self.start(f"{before}\nfrom sandbox.cli.train import guarded, main\n"
+        """The command of the toy study with ``flags``, after the code ``before``."""
+        return self.start(f"{before}\nfrom sandbox.base.guard import guarded\nfrom sandbox.cli.train import main\n"
                           f"guarded(lambda: main('toy', {list(map(str, flags))!r}))", cwd)  # fmt: skip
 
     def module(self, name: str, *flags: object, before: str = "", cwd: Path | None = None) -> Command:

@@ -12,19 +12,6 @@ import signal
 import sys
 import traceback
 from importlib import import_module
-from pathlib import Path
-
-import sandbox.experiment.config
-import sandbox.cli.train
-
-HERE = Path(__file__).resolve().parent
-
-
-def register_toy() -> None:
-    """Makes the toy a study like any other."""
-    sys.path.insert(0, str(HERE))
-    sandbox.experiment.config.STUDIES["toy"] = "a toy"
-    sandbox.cli.train.DEFAULT_CONFIG["toy"] = str(HERE / "toy.yaml")
 
 
 def run(order: dict[str, str]) -> None:
@@ -48,7 +35,13 @@ def run(order: dict[str, str]) -> None:
 
 def serve() -> None:
     """Forks for each order until stdin ends."""
-    for name in ("gan.study", "sandbox.train.loading", "torch.utils.tensorboard.summary", "toy.study"):
+    for name in (
+        "gan.study",
+        "sandbox.train.loading",
+        "sandbox.cli.train",
+        "torch.utils.tensorboard.summary",
+        "toy.study",
+    ):
         import_module(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is pytest's, which then closes stdin
     running: set[int] = set()
@@ -73,5 +66,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    register_toy()
     serve()

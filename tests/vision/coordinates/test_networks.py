@@ -4,11 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sandbox.experiment.file import load_experiment
 from sandbox.nn.blocks import Convolutions
 from sandbox.nn.coordconv import CoordConv2d, coordinate_planes
-from sandbox.experiment.file import load_experiment
-from sandbox.train.loop import make_fabric
-from vision.spec import VisionConfig
+from sandbox.train.device import make_fabric
 from vision.coordinates.networks import (
     MatchedPainter,
     PaperCoordPainter,
@@ -19,6 +18,7 @@ from vision.coordinates.networks import (
 )
 from vision.coordinates.study import VisionStudy
 from vision.coordinates.tasks import make_task
+from vision.spec import VisionConfig
 
 ALL = torch.arange(3136)
 

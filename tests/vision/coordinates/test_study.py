@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sandbox.experiment.config import COMMAND_LINE, study_scores, validated
-from sandbox.cli.train import parse
 from sandbox.base.errors import UserError
+from sandbox.cli.compare_parser import parse as parse_plan
+from sandbox.cli.train import parse
+from sandbox.experiment.config import COMMAND_LINE, validated
 from sandbox.experiment.file import load_experiment
-from sandbox.launcher.plan import parse as parse_plan
-from sandbox.train.loop import make_fabric
-from vision.spec import VisionConfig
+from sandbox.experiment.spec import study_spec
+from sandbox.train.device import make_fabric
 from vision.coordinates.pictures import arrows, sums, walks, zoomed
 from vision.coordinates.study import VisionStudy
+from vision.spec import VisionConfig
 
 TASKS = ("classification", "regression", "rendering")
 
@@ -120,10 +121,10 @@ def test_the_first_step_at_which_all_of_the_test_is_right_is_kept() -> None:
         study.step(step)
     found = study.evaluate()
     assert found["score/steps_to_perfect"] == 6  # looks at 2 and 4 ended at their first chunk
-    assert 0 < found["score/seconds_to_perfect"] < float(study.record.elapsed)
+    assert 0 < found["score/seconds_to_perfect"] < study.record.elapsed
     assert found["score/test_accuracy"] == 1
     again = make()
-    again.modules["record"].load_state_dict(study.record.state_dict())
+    again.load_state_dict(study.state_dict())
     assert again.evaluate()["score/steps_to_perfect"] == 6  # travels with a checkpoint
 
 
@@ -133,7 +134,7 @@ def test_the_first_step_at_which_all_of_the_test_is_right_is_kept() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_every_declared_score_is_there_and_the_curve_too(task: str) -> None:
     study = make(task=task)
-    declared = study_scores("vision", study.config)
+    declared = study_spec("vision").scores_of(study.config)
     study.train, study.test = study.train[:70], study.test[:70]
     found = study.evaluate()
     assert found.keys() == {score.tag for score in declared}
@@ -246,13 +247,11 @@ def test_a_wrong_name_is_one_line(flags: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_comparison_runs_every_split_through_the_door(task: str, tmp_path: Path) -> None:
-    plan = parse_plan([f"vision/{task}", "--seeds", "1", "--root", str(tmp_path)])
-    plan.file.parent.mkdir(parents=True)
-    plan.file.write_bytes(plan.experiment.path.read_bytes())
+def test_a_comparison_runs_every_split_as_the_command_does(task: str) -> None:
+    plan = parse_plan([f"vision/{task}", "--seeds", "1"])
     assert plan.tasks == ("uniform", "quadrant")
     for cell in plan.cells():
-        order = parse("vision", plan.flags(cell))
+        order = parse("vision", [f"--config=vision/{task}", f"--split={cell.task}", f"--arm={cell.arm}"])
         assert (order.task, order.arm, order.config) == (cell.task, cell.arm, plan.config(cell))
         assert order.config.model_dump()["split"] == cell.task
     for flag, said in (("--task=regression", "unknown argument"), ("--split=quadrant", "--tasks names some")):
@@ -265,7 +264,7 @@ def test_the_files_say_which_task_they_are_for(task: str) -> None:
     experiment = load_experiment(f"vision/{task}")
     assert experiment.values["task"] == task
     assert {"conv", "coord", "matched", "matched_coord", "position_free", "position_free_coord"} <= set(experiment.arms)
-    assert study_scores("vision", experiment.resolve("coord", task="uniform"))[0].tag.startswith("score/test_")
+    assert study_spec("vision").scores_of(experiment.resolve("coord", task="uniform"))[0].tag.startswith("score/test_")
 
 
 def test_runs_with_different_scores_are_not_compared(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.nn.blocks import seed_parameters
-from sandbox.experiment.config import study_scores
 from sandbox.base.errors import UserError
-from sandbox.train.loop import make_fabric
+from sandbox.experiment.spec import study_spec
+from sandbox.nn.seeding import seed_parameters
+from sandbox.train.device import make_fabric
 from vision.classify.networks import PooledLinear
-from vision.location.spec import TILE, LocationConfig
 from vision.location.networks import make_network
+from vision.location.spec import TILE, LocationConfig
 from vision.location.study import LocationStudy
 from vision.location.tiles import make_canvases
 
@@ -133,7 +133,7 @@ def test_a_run_says_what_it_declares(asks: str, objects: int, layout: tuple[int,
     study = LocationStudy(config(asks=asks, objects=objects), make_fabric("cpu", "bf16"))
     assert study.layout == layout
     assert torch.isfinite(study.step(1)["loss/train"])
-    assert study.evaluate().keys() == {score.tag for score in study_scores("vision.location", study.config)}
+    assert study.evaluate().keys() == {score.tag for score in study_spec("vision.location").scores_of(study.config)}
     picture, preview = study.preview()
     assert picture.dtype == np.uint8
     assert preview.keys() == {"preview/test_accuracy"}

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,18 +14,22 @@ from pydantic import ValidationError
 from shop import Workshop
 from torch import Tensor, nn
 
-from sandbox.nn.blocks import keyed_generator, seed_parameters
-from sandbox.experiment.config import study_scores
+from sandbox.base.seeding import keyed_generator
 from sandbox.data.rooms.rooms import Rooms
 from sandbox.data.shapes import SQUARE, ClassicSortOfClevr, SortOfClevr
 from sandbox.experiment.file import load_experiment
-from sandbox.train.loop import make_fabric
-from vision.neurons.spec import RANKINGS, REGIONS, NeuronsConfig, table
-from vision.neurons.knockout import confusion, cut_off, fall_scores, knock_out, mious, steps
-from vision.neurons.networks import DeepLab, SmallNet, enlarged, make_network
+from sandbox.experiment.spec import study_spec
+from sandbox.nn.seeding import seed_parameters
+from sandbox.train.device import make_fabric
+from vision.neurons.knockout import cut_off, fall_scores, knock_out, steps
+from vision.neurons.networks import make_network
 from vision.neurons.ranking import measure
-from vision.neurons.scenes import CLASSES, Scenes, leans, make_scenes, painted
+from vision.neurons.spec import RANKINGS, NeuronsConfig, table
 from vision.neurons.study import NeuronsStudy
+from vision.segment.config import REGIONS
+from vision.segment.iou import confusion, mious
+from vision.segment.networks import DeepLab, SmallNet, enlarged
+from vision.segment.scenes import CLASSES, Scenes, leans, make_scenes, painted
 
 SMALL: dict[str, Any] = {
     "width": 2, "images": 32, "test_images": 12, "batch": 8, "steps": 2, "points": 2, "draws": 2, "coord": False,
@@ -65,8 +69,8 @@ def test_masks_of_shapes_are_the_images_pixel_by_pixel(data: Any, indices: list[
 
 
 @pytest.mark.parametrize("data", ["shapes", "rooms"])
-def test_scenes_are_the_data_s_own(data: str) -> None:
-    train, test = make_scenes(config(data=data), CPU)
+def test_scenes_are_the_data_s_own(data: Literal["shapes", "rooms"]) -> None:
+    train, test = make_scenes(data, 32, 12, CPU)
     assert (len(train), len(test)) == (32, 12)
     rendered = SortOfClevr().render(np.arange(32)) if data == "shapes" else Rooms().render(np.arange(32), masks=True)
     np.testing.assert_array_equal(train.images.numpy(), rendered.images)
@@ -155,7 +159,7 @@ def test_torchvision_s_deeplab_is_the_paper_s() -> None:
 
 
 def scenes(count: int = 24) -> Scenes:
-    return make_scenes(config(images=32, test_images=count), CPU)[1]
+    return make_scenes("shapes", 32, count, CPU)[1]
 
 
 def planted(images: Tensor) -> Tensor:
@@ -284,7 +288,7 @@ def test_a_run_says_what_it_declares(data: str) -> None:
     for step in (1, 2):
         assert torch.isfinite(study.step(step)["loss/train"])
     found = study.evaluate()
-    assert found.keys() == {score.tag for score in study_scores("vision.neurons", study.config)}
+    assert found.keys() == {score.tag for score in study_spec("vision.neurons").scores_of(study.config)}
     assert study.mious(study.test, 12)[0] == pytest.approx(found["score/miou"])
     picture, preview = study.preview()
     assert picture.dtype == np.uint8

@@ -8,12 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.nn.blocks import Convolutions, seed_parameters
-from sandbox.experiment.config import study_scores
-from sandbox.train.loop import make_fabric
-from vision.classify.config import Padding
-from vision.classify.networks import STRIDE, PooledLinear, SmallVgg
+from sandbox.base.types import Padding
+from sandbox.experiment.spec import study_spec
+from sandbox.nn.blocks import Convolutions
 from sandbox.nn.padded import PaddedConv, make_convolutions
+from sandbox.nn.seeding import seed_parameters
+from sandbox.train.device import make_fabric
+from vision.classify.networks import STRIDE, PooledLinear, SmallVgg
 from vision.padding.spec import PaddingConfig
 from vision.padding.study import PaddingStudy
 
@@ -99,7 +100,7 @@ def test_a_run_is_trained_then_probed() -> None:
     assert picture.shape[1] > 4 * 100
     assert preview.keys() == {"preview/test_accuracy"}
     found = study.evaluate()
-    assert found.keys() == {score.tag for score in study_scores("vision.padding", study.config)}
+    assert found.keys() == {score.tag for score in study_spec("vision.padding").scores_of(study.config)}
     assert found == study.evaluate()
     assert study.film(frames=3, count=2, path="loop", seed=0).shape[:2] == (3, 2)
     assert {"network"} == study.costs()["parameters"].keys()

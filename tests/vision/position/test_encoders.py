@@ -14,27 +14,27 @@ from shop import SmokeRun
 from stable_baselines3.common.policies import ActorCriticCnnPolicy
 from torch import Tensor, nn
 
-from rl.spec import RlConfig
 from rl.policies import CoordCNN
-from sandbox.nn.blocks import seed_parameters
-from sandbox.experiment.config import Config
+from rl.spec import RlConfig
 from sandbox.base.errors import UserError
-from sandbox.train.loading import Loaded
-from sandbox.experiment.run import Run
-from vae.spec import VaeConfig
+from sandbox.data.images import rolled
+from sandbox.experiment.config import Config
+from sandbox.experiment.spec import study_spec
+from sandbox.nn.seeding import seed_parameters
+from sandbox.train.encoder import Encoder
 from vae.networks import make_networks as vae_networks
-from vision.spec import VisionConfig
-from vision.location.spec import LocationConfig
-from vision.location.networks import make_network as location_network
+from vae.spec import VaeConfig
 from vision.coordinates.networks import make_network as coordinate_network
+from vision.location.networks import make_network as location_network
+from vision.location.spec import LocationConfig
 from vision.padding.spec import PaddingConfig
-from vision.position.encoders import Encoder, _of_run, _weights, make_encoder, make_levels
-from vision.probe.images import natural_images, rolled
-from vision.probe.levels import Levels, find_levels, strip_padding
+from vision.position.encoders import _weights, fingerprint, make_encoder
+from vision.probe.images import natural_images
+from vision.probe.levels import Levels, find_levels, make_levels, strip_padding
 from vision.probe.probing import Probing
-from vision.position.study import PositionStudy
 from vision.red_green.spec import RedGreenConfig
 from vision.shift.spec import ShiftConfig
+from vision.spec import VisionConfig
 
 # ---- levels
 
@@ -122,16 +122,18 @@ def test_weights_come_from_the_hub_s_cache_or_a_file_or_are_random_and_say_so(
     said = "resnet18 has random weights (seed 0): it was never trained."
     assert random.note == f"{said} Torch's hub cache has none: --weights download fetches ImageNet's."
     assert make_encoder(config(target="resnet18", weights="random"), CPU).note == said
-    assert random.fingerprint() == make_encoder(config(target="resnet18"), CPU).fingerprint()
-    assert random.fingerprint() != make_encoder(config(target="resnet18", seed=1), CPU).fingerprint()
+    assert fingerprint(random.network) == fingerprint(make_encoder(config(target="resnet18"), CPU).network)
+    assert fingerprint(random.network) != fingerprint(make_encoder(config(target="resnet18", seed=1), CPU).network)
     file = tmp_path / "checkpoints" / ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[-1]
     file.parent.mkdir()
     torch.save(resnet18().state_dict(), file)
     for weights in ("auto", "download", str(file)):  # nothing is fetched that is there
         trained = make_encoder(config(target="resnet18", weights=weights), CPU)
         assert trained.note == f"resnet18 has the weights of {file.name}."
-        assert trained.fingerprint() != random.fingerprint()
-    assert make_encoder(config(target="resnet18", weights="random"), CPU).fingerprint() == random.fingerprint()
+        assert fingerprint(trained.network) != fingerprint(random.network)
+    assert fingerprint(make_encoder(config(target="resnet18", weights="random"), CPU).network) == fingerprint(
+        random.network
+    )
     assert make_levels(random, config(target="resnet18"), CPU).names == ("layer1", "layer2", "layer3", "layer4")
     with pytest.raises(UserError, match=r"does not fit ResNet"):
         make_encoder(config(target="resnet50", weights=str(file)), CPU)
@@ -247,13 +249,16 @@ def test_a_gan_s_two_sides_can_be_probed(smoke_run: SmokeRun) -> None:
         assert scores["score/spc"] > 0.3  # a dense stem gives every cell its own features
         assert "random latents stand for natural images" in probing.encoder.note
         assert probing.film(3, 2).shape[:2] == (3, 2)
-    with pytest.raises(UserError, match=r"no network 'generater' .*did you mean 'generator'\?"):
+    with pytest.raises(UserError, match=r"no network 'generater'.*did you mean 'generator'\?"):
         make_encoder(config(target=target, target_module="generater"), CPU)
 
 
-def loaded(study: str, config: Config, networks: dict[str, nn.Module]) -> Loaded:
-    run = Run(Path("runs/some/where"), study, "x", "coord", "32", config)
-    return Loaded(run, config, networks, PositionStudy.__new__(PositionStudy), 7)  # nobody asks the study
+def encoder_of(study: str, own: Config, networks: dict[str, nn.Module], name: str = "") -> Encoder:
+    """What a study of these networks gives a probe, without its data."""
+    kind = study_spec(study).load()
+    made = kind.__new__(kind)
+    made.config, made.modules = own, networks
+    return made.encoder(name)
 
 
 def levels_of(made: Encoder) -> list[tuple[int, ...]]:
@@ -265,9 +270,8 @@ def levels_of(made: Encoder) -> list[tuple[int, ...]]:
 def test_both_halves_of_a_vae_can_be_probed() -> None:
     own = VaeConfig.model_validate({"width": 4, "e_width": 2})  # 2 channels would pass for a picture
     networks = dict(zip(("encoder", "decoder"), vae_networks(own), strict=True))
-    found = loaded("vae", own, networks)
-    assert levels_of(_of_run(found, config(size=0))) == [(2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4)]
-    makes = _of_run(found, config(target_module="decoder"))
+    assert levels_of(encoder_of("vae", own, networks)) == [(2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4)]
+    makes = encoder_of("vae", own, networks, "decoder")
     assert makes.draw is not None
     assert levels_of(makes) == [(32, 4, 4), (32, 8, 8), (16, 16, 16), (8, 32, 32), (4, 64, 64)]
 
@@ -282,7 +286,7 @@ def test_both_halves_of_a_vae_can_be_probed() -> None:
 )
 def test_every_coordinate_task_can_be_probed(task: str, coord: bool, levels: int) -> None:
     own = VisionConfig.model_validate({"task": task, "coord": coord, "downsampling": "pool", "pooling": "dense"})
-    made = _of_run(loaded("vision", own, {"network": coordinate_network(own)}), config(size=0))
+    made = encoder_of("vision", own, {"network": coordinate_network(own)})
     assert (made.draw is None) == (task == "regression")
     assert len(levels_of(made)) == levels
 
@@ -292,14 +296,14 @@ def test_classifiers_see_images_of_their_own_size() -> None:
         (PaddingConfig(), 64), (LocationConfig(grid="5"), 160), (RedGreenConfig(), 32), (ShiftConfig(margin="4"), 72),
         (ShiftConfig(data="cifar10"), 48),
     ):  # fmt: skip
-        made = _of_run(loaded(f"vision.{own.task}", own, {"network": nn.Identity()}), config(size=0))
+        made = encoder_of(f"vision.{own.task}", own, {"network": nn.Identity()})
         assert made.size == size
         assert made.prepare(torch.zeros(1, 3, 4, 4)).max() == -1
 
 
 def test_a_probe_is_not_probed() -> None:
     with pytest.raises(UserError, match="is itself a probe, of vgg16: probe that"):
-        _of_run(loaded("vision.position", config(target="vgg16"), {"probe": nn.Identity()}), config(size=0))
+        encoder_of("vision.position", config(target="vgg16"), {"probe": nn.Identity()})
 
 
 def test_an_agent_sees_grey_images_that_stand_still() -> None:
@@ -308,7 +312,7 @@ def test_an_agent_sees_grey_images_that_stand_still() -> None:
         screen, spaces.Discrete(3), lambda _: 1e-3, net_arch=[],
         features_extractor_class=CoordCNN, features_extractor_kwargs={"coord": True, "width": 4},
     )  # fmt: skip
-    made = _of_run(loaded("rl", RlConfig(), {"policy": policy}), config())
+    made = encoder_of("rl", RlConfig(), {"policy": policy})
     assert made.size == 84
     shown = made.prepare(torch.rand(2, 3, 84, 84))
     assert torch.equal(shown[:, 0], shown[:, 3])

@@ -11,16 +11,16 @@ from probes import CPU, config
 from shop import SmokeRun
 from torch import Tensor, nn
 
-from sandbox.experiment.config import study_scores
 from sandbox.base.errors import UserError
-from sandbox.train.loop import make_fabric
-from vision.door import arguments
+from sandbox.cli.train import parse
+from sandbox.experiment.spec import study_spec
+from sandbox.train.device import make_fabric
+from sandbox.train.encoder import Encoder
+from vision.position.study import PositionStudy
 from vision.probe.config import INPUTS, MAPS, table
-from vision.position.encoders import Encoder
 from vision.probe.maps import mean_absolute_error, position_maps, rank_correlation
 from vision.probe.probe import PositionProbe, shuffled
 from vision.probe.probing import Probing
-from vision.position.study import Fingerprint, PositionStudy
 
 
 def encoder(network: nn.Module, size: int = 32, names: tuple[str, ...] = ("",)) -> Encoder:
@@ -154,14 +154,16 @@ def test_the_study_keeps_its_promises_to_the_loop() -> None:
     assert picture.dtype == np.uint8
     assert scores.keys() == {"preview/spc"}
     assert study.film(frames=4, count=2, path="loop", seed=0).shape[:2] == (4, 2)
-    declared = {score.tag for score in study_scores("vision.position", study.config)}
+    declared = {score.tag for score in study_spec("vision.position").scores_of(study.config)}
     assert declared == study.evaluate().keys()
     assert len(declared) == 2 + 2 * len(MAPS) * len(INPUTS)
 
 
 def test_a_probe_does_not_go_on_with_other_weights() -> None:
+    made, other = (PositionStudy(config(target="vgg11", seed=seed), make_fabric("cpu", "32")) for seed in (0, 1))
+    made.load_state_dict(made.state_dict())
     with pytest.raises(UserError, match="not those that this run began with"):
-        Fingerprint(1).load_state_dict(Fingerprint(2).state_dict())
+        made.load_state_dict(other.state_dict())
 
 
 def test_the_table_has_a_row_a_map() -> None:
@@ -175,19 +177,20 @@ def test_the_table_has_a_row_a_map() -> None:
 
 
 def test_a_target_names_its_run(smoke_run: SmokeRun) -> None:
-    probe = ["--task", "position", "--target"]
-    assert arguments([*probe, "vgg16"])[-1] == "--arm=vgg16"
-    assert arguments([*probe, "resnet34"])[-2:] == ["--arm=probe", "--name=position_resnet34"]
-    given = [*probe, "resnet34", "--name", "mine"]
-    assert arguments(given) == [*given, "--arm=probe"]
-    assert arguments([*given, "--arm", "vgg16"]) == [*given, "--arm", "vgg16"]
-    assert arguments(["--task", "regression"]) == ["--task", "regression"]
-    name = arguments([*probe, str(smoke_run.folder), "--target-module=ema"])[-1]
-    assert name.startswith("--name=position_")
-    assert len(name) < 7 + 64
+    def place(*flags: str) -> tuple[str, str]:
+        order = parse("vision", ["--task", "position", *flags])
+        return order.arm, order.name
+
+    assert place("--target", "vgg16") == ("vgg16", "position")
+    assert place("--target", "resnet34") == ("probe", "position_resnet34")
+    assert place("--target", "resnet34", "--name", "mine") == ("probe", "mine")
+    assert place("--target", "resnet34", "--name", "mine", "--arm", "vgg16") == ("vgg16", "mine")
+    arm, name = place("--target", str(smoke_run.folder), "--target-module=ema")
+    assert (arm, name[:9]) == ("probe", "position_")
+    assert len(name) <= 64
     assert "coord-seed-0-ema" in name
     with pytest.raises(UserError, match="is no run folder"):
-        arguments([*probe, str(smoke_run.folder.parent / "seed-1")])
+        place("--target", str(smoke_run.folder.parent / "seed-1"))
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sandbox.experiment.config import study_scores
-from sandbox.train.loop import make_fabric
+from sandbox.experiment.spec import study_spec
 from sandbox.nn.padded import PaddedConv, make_convolutions
+from sandbox.train.device import make_fabric
 from vision.red_green.spec import RedGreenConfig
 from vision.red_green.study import HALF, RedGreenStudy, draw
 
@@ -84,9 +84,9 @@ def test_a_run_says_what_it_declares() -> None:
     for step in (1, 2):
         assert torch.isfinite(made.step(step)["loss/train"])
     found = made.evaluate()
-    assert found.keys() == {score.tag for score in study_scores("vision.red_green", made.config)}
+    assert found.keys() == {score.tag for score in study_spec("vision.red_green").scores_of(made.config)}
     picture, preview = made.preview()
     assert picture.dtype == np.uint8
-    declared = {score.curve for score in study_scores("vision.red_green", made.config)}
+    declared = {score.curve for score in study_spec("vision.red_green").scores_of(made.config)}
     assert preview.keys() == declared - {None}
     assert made.film(frames=3, count=2, path="loop", seed=0).shape[:2] == (3, 2)

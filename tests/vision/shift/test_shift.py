@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.experiment.config import study_scores
 from sandbox.base.errors import UserError
-from sandbox.train.loop import make_fabric
+from sandbox.experiment.spec import study_spec
+from sandbox.train.device import make_fabric
 from vision.classify.networks import STRIDE
 from vision.shift.spec import ShiftConfig
 from vision.shift.study import ShiftStudy, shifted
@@ -96,7 +96,7 @@ def test_a_run_says_what_it_declares_and_the_same_twice() -> None:
     made = study(invariance=1.0, shown="shifted")
     made.step(1)
     found = made.evaluate()
-    assert found.keys() == {score.tag for score in study_scores("vision.shift", made.config)}
+    assert found.keys() == {score.tag for score in study_spec("vision.shift").scores_of(made.config)}
     assert found == made.evaluate()
     picture, preview = made.preview()
     assert picture.dtype == np.uint8
@@ -112,7 +112,7 @@ def test_cifar_lies_on_grey_and_is_read_where_it_is(cifar: Path) -> None:
     torch.testing.assert_close(images[0, 0, 4:36, 4:36], torch.full((32, 32), 5 / 127.5 - 1))
     assert made.test.labels.tolist() == [*range(10)]
     made.step(1)
-    assert made.evaluate().keys() == {score.tag for score in study_scores("vision.shift", made.config)}
+    assert made.evaluate().keys() == {score.tag for score in study_spec("vision.shift").scores_of(made.config)}
     assert made.film(frames=2, count=1, path="loop", seed=0).shape[:2] == (2, 1)
     with pytest.raises(UserError, match=r"--data-root: .* does not hold CIFAR-10"):
         study(data="cifar10", data_root=str(cifar / "elsewhere"))

@@ -5,31 +5,28 @@ torch and Python, and an optimiser with a state. ``explode_at`` makes the loss o
 """
 
 import random
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from toy.spec import ToyConfig
 
-from sandbox.experiment.config import Config
-from sandbox.train.loop import Picture, Study
+from sandbox.base.types import PathKind, Picture, Walks
+from sandbox.train.study import Filmed, Study
 
 
-class ToyStudy(Study):
+class ToyStudy(Study[ToyConfig], Filmed):
     """Fits a line through noise."""
 
-    config: ToyConfig
-
-    def __init__(self, config: Config, fabric: Fabric) -> None:
-        self.config, self.fabric = cast(ToyConfig, config), fabric
+    def __init__(self, config: ToyConfig, fabric: Fabric) -> None:
+        super().__init__(config, fabric)
         head = nn.Linear(4, 1)
         body = nn.Sequential(nn.Linear(2 + 2 * config.coord, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
-        self.modules = {"body": body, "head": head, "tied": nn.Sequential(head)}
+        self.modules |= {"body": body, "head": head, "tied": nn.Sequential(head)}
         parameters = [*body.parameters(), *head.parameters()]
-        self.optimisers = {"adam": torch.optim.Adam(parameters, self.config.rate, fused=True)}
+        self.add_optimiser("adam", torch.optim.Adam(parameters, config.rate, fused=True))
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One step on a batch of random points."""
@@ -61,14 +58,7 @@ class ToyStudy(Study):
         """The error on fixed points, and a score that is never defined."""
         return {"score/error": self._score(), "score/undefined": float("nan")}
 
-    def film(self, *, frames: int, count: int, path: str, seed: int) -> UInt8[np.ndarray, "t n 3 h w"]:
+    def film(self, *, frames: int, count: int, path: PathKind, seed: int) -> Walks:
         """Grey frames that grow lighter."""
         grey = np.linspace(0, 255, frames).astype(np.uint8)
         return np.broadcast_to(grey[:, None, None, None, None], (frames, count, 3, 4, 4)).copy()
-
-    def costs(self) -> dict[str, Any]:
-        """Parameters."""
-        return {"parameters": {name: sum(p.numel() for p in m.parameters()) for name, m in self.modules.items()}}
-
-
-STUDY = ToyStudy

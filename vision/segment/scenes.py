@@ -1,17 +1,19 @@
 """What is segmented: drawn images whose masks are known exactly, and the colours in which masks are shown."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from sandbox.data.held_out import first_test
 from sandbox.data.rooms.rooms import CLASSES as ROOM_CLASSES
 from sandbox.data.rooms.rooms import Rooms
 from sandbox.data.shapes import SortOfClevr
 from vision.classify.study import Examples
-from vision.neurons.spec import NeuronsConfig
-from vision.probe.images import TEST_FROM
 
+Data = Literal["shapes", "rooms"]
 CLASSES = {"shapes": SortOfClevr.mask_classes(), "rooms": ROOM_CLASSES}
 _BACKDROP = {"shapes": (0,), "rooms": tuple(map(ROOM_CLASSES.index, ("wall", "floor", "ceiling")))}
 _COLOURS = {  # of the classes, in their order
@@ -49,21 +51,21 @@ def leans(masks: UInt8[np.ndarray, "n h w"], backdrop: tuple[int, ...]) -> Int64
     return np.asarray((things * columns).sum((1, 2)) > 0, dtype=np.int64)
 
 
-def make_scenes(config: NeuronsConfig, device: torch.device) -> tuple[Scenes, Scenes]:
-    """Training and test images of 64x64 pixels."""
-    train, test = np.arange(config.images), TEST_FROM + np.arange(config.test_images)
-    return _scenes(config, train, device), _scenes(config, test, device)
+def make_scenes(data: Data, images: int, test_images: int, device: torch.device) -> tuple[Scenes, Scenes]:
+    """Training and test images of 64x64 pixels, so many of each."""
+    train, test = np.arange(images), first_test(images) + np.arange(test_images)
+    return _scenes(data, train, device), _scenes(data, test, device)
 
 
-def _scenes(config: NeuronsConfig, indices: Int64[np.ndarray, " n"], device: torch.device) -> Scenes:
-    if config.data == "shapes":
+def _scenes(data: Data, indices: Int64[np.ndarray, " n"], device: torch.device) -> Scenes:
+    if data == "shapes":
         shapes = SortOfClevr().render(indices)
         images, masks = shapes.images, SortOfClevr().masks(shapes)
     else:
         rooms = Rooms().render(indices, masks=True)
         assert rooms.masks is not None, "they were asked for"
         images, masks = rooms.images, rooms.masks
-    labels = leans(masks, _BACKDROP[config.data])
+    labels = leans(masks, _BACKDROP[data])
     return Scenes(*(torch.from_numpy(part).to(device) for part in (images, masks, labels)))
 
 

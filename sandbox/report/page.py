@@ -25,15 +25,16 @@ from typing import Any
 
 import jinja2
 
-from sandbox.report.report import plots
-from sandbox.report.report import tables
-from sandbox.report.comparison import Comparison, Contrast, Row
-from sandbox.experiment.config import Config, door_of
 from sandbox.base.errors import one_line, warn
 from sandbox.base.files import write_atomically
+from sandbox.experiment.spec import folder_of
+from sandbox.film.encode import encode_gif, encode_mp4
+from sandbox.film.figures import draw, png
+from sandbox.report import plots, tables
+from sandbox.report.comparison import Comparison, Contrast, Row
 from sandbox.report.stats import BOOTSTRAP_FROM, CONCLUDING
-from sandbox.report.tables import direction, interval_text, number, plural, score_digits
-from sandbox.film.paths import encode_gif, encode_mp4
+from sandbox.report.tables import direction, score_digits
+from sandbox.report.texts import interval_text, number, plural
 
 TEMPLATES = Path(__file__).parent / "templates"
 FILMS_LIMIT = 12_000_000  # bytes: the page holds all films
@@ -51,8 +52,8 @@ def write_report(comparison: Comparison) -> Path:
     contrasts = comparison.contrasts()
     primary = [item for item in contrasts if item.score.primary]
     pictures = {
-        "scores": plots.draw(lambda: plots.scores_figure(comparison, primary)),
-        "curves": plots.draw(lambda: plots.curves_figure(comparison)),
+        "scores": draw(lambda: plots.scores_figure(comparison, primary)),
+        "curves": draw(lambda: plots.curves_figure(comparison)),
     }
     films = _films(comparison)
     files: dict[str, bytes | str | None] = {
@@ -74,8 +75,7 @@ def write_report(comparison: Comparison) -> Path:
 
 def _films(c: Comparison) -> dict[str, plots.Film | None]:
     """File name without ending -> film, of every task and kind."""
-    config = next((row.run.config for row in c.rows if row.run), Config)
-    names = config.FILM_NAME, "training", *config.FILMS
+    names = c.captions.film_name, "training", *c.captions.films
     return {f"{name}-{task}" if task else name: plots.film(c, task, name) for task in c.tasks for name in names}
 
 
@@ -185,7 +185,7 @@ def _view(
     tasks = f", {plural(len(c.tasks), 'task')}" if c.tasks != (None,) else ""
     budget = {"steps": "equal steps", "macs": "equal multiply-adds", "none": "steps not equal"}[c.budget]
     return {
-        "title": f"{door_of(c.study)}/{c.experiment}",
+        "title": f"{folder_of(c.study)}/{c.experiment}",
         "subtitle": f"{', '.join(c.arms[1:]) or 'one arm,'} {'against ' if c.arms[1:] else ''}{c.reference}, "
         f"{plural(len(c.seeds), 'seed')}{tasks}, {budget}",
         "conclusions": _conclusions(c, primary),
@@ -206,7 +206,7 @@ def _view(
         "pictures": {name: embedded("image/svg+xml", files[f"{name}.svg"]) for name in ("scores", "curves")},
         "captions": _captions(c),
         "samples": [item for task in c.tasks for item in _samples(c, task)],
-        "films": [_film_view(name, film, files) for name, film in films.items() if film and files[f"{name}.gif"]],
+        "films": [_film_view(c, name, film, files) for name, film in films.items() if film and files[f"{name}.gif"]],
         "source": c.source,
         "command": c.command,
         "reading": _reading(c),
@@ -214,16 +214,17 @@ def _view(
     }
 
 
-def _film_view(name: str, film: plots.Film, files: Mapping[str, bytes | str | None]) -> dict[str, str | None]:
+def _film_view(
+    c: Comparison, name: str, film: plots.Film, files: Mapping[str, bytes | str | None]
+) -> dict[str, str | None]:
     first = film.rows[0]
-    assert first.run is not None, "a film is made of complete runs"
-    cell, config = first.cell, first.run.config
-    shown = {config.FILM_NAME: config.FILM, "training": _GROWTH, **config.FILMS}[film.name]
-    still = {config.FILM_NAME: 0, "training": -1}.get(film.name, len(film.frames) // 2)
+    cell, captions = first.cell, c.captions
+    shown = {captions.film_name: captions.film, "training": _GROWTH, **captions.films}[film.name]
+    still = {captions.film_name: 0, "training": -1}.get(film.name, len(film.frames) // 2)
     seed = f"{cell.task}, seed {cell.seed}" if cell.task else f"Seed {cell.seed}"
     return {
         "gif": embedded("image/gif", files[f"{name}.gif"]),
-        "still": embedded("image/png", plots.png(film.frames[still])),
+        "still": embedded("image/png", png(film.frames[still])),
         "caption": f"{shown} {seed}. {_data_note(first)}".rstrip(),
         "link": f"{name}.gif",
     }
@@ -244,7 +245,7 @@ def _captions(c: Comparison) -> dict[str, str]:
         "scores": f"{c.primary.name}, {direction(c.primary)}: every seed. Short bars: means.{pairs}",
         "curves": f"Line: mean over seeds; band: its {tables.INTERVAL} (t), point by point. n: runs at the first and "
         "the last point; an interrupted run counts as far as it got.",
-        "samples": next((row.run.config.SAMPLES for row in c.rows if row.run), ""),
+        "samples": c.captions.samples,
     }
 
 

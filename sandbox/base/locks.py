@@ -1,0 +1,34 @@
+"""Folders that one process at a time works in."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sandbox.base.errors import UserError
+
+
+@contextmanager
+def hold(folder: Path, name: str, busy: str, patience: float = 0.0) -> Iterator[None]:
+    """Creates a folder and holds its lock ``name``, waiting at most ``patience`` seconds for it.
+
+    Raises:
+        UserError: another process holds it (the message is ``busy``), or the folder cannot be created or written.
+        OSError: the disk is full.
+    """
+    lock = FileLock(folder / name, timeout=patience)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise UserError(busy) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"cannot write to {folder} ({error.strerror}): choose another --root") from None
+    try:
+        yield
+    finally:
+        lock.release()

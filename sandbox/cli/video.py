@@ -1,0 +1,161 @@
+"""`python -m sandbox.video`: films of trained runs, several side by side.
+
+python -m sandbox.video runs/gan/sort_of_clevr/coord/seed-0 --frames 120 --grid 4x4 --format gif
+python -m sandbox.video runs/rl/mspacman/coord/seed-0 --format mp4     # an agent at play: one game, at its speed
+python -m sandbox.video runs/vae/sort_of_clevr/coord/seed-0 --from 50000 --to picture.png
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from sandbox.base.errors import UserError, one_line
+from sandbox.base.files import write_atomically
+from sandbox.base.types import Device, Frames, PathKind
+from sandbox.cli.flags import Parser, one_of, whole_number
+from sandbox.experiment.run import Run, read_run
+from sandbox.experiment.spec import study_spec
+from sandbox.film.encode import encode_gif, encode_mp4
+from sandbox.film.grids import side_by_side, tile
+from sandbox.train.loading import load
+from sandbox.train.study import Between, Filmed
+
+ENLARGED = 3  # times, where a film shows a single walk
+
+
+def film_of_runs(
+    runs: Sequence[Path | str],
+    *,
+    frames: int | None = None,
+    grid: tuple[int, int] | None = None,
+    path: PathKind = "loop",
+    seed: int = 0,
+    device: Device = "auto",
+    ends: tuple[int | Image.Image, int | Image.Image] | None = None,
+) -> Frames:
+    """The film of one run; of several, side by side on the same path, labelled with arm, seed and primary score.
+
+    Length and grid, where they are not given, are those of the film that ends a run of the first one's study.
+    With ``ends`` it is the walk from one image to another, between the two; ``grid``, ``path`` and ``seed`` then have
+    no say.
+
+    Raises:
+        UserError: a folder holds no run, the runs' pictures differ in size, or their study makes no such films.
+    """
+    films: dict[str, Frames] = {}
+    study = filmed_study(runs[0])
+    frames, grid = frames or study.film_frames, grid or study.film_grid
+    for folder in runs:
+        filmed_study(folder)
+        loaded = load(folder, device)
+        if ends is None:
+            assert isinstance(loaded.study, Filmed)
+            film = tile(loaded.study.film(frames=frames, count=grid[0] * grid[1], path=path, seed=seed), grid)
+        elif isinstance(loaded.study, Between):
+            film = tile(loaded.study.between(ends, frames=frames), (1, 3)).repeat(ENLARGED, 1).repeat(ENLARGED, 2)
+        else:
+            raise UserError("--from and --to are for networks that encode images, as a VAE's do: this run has none")
+        label = _label(loaded.run)
+        films[label if label not in films else f"{label} ({loaded.run.folder})"] = film
+    if len(films) == 1:
+        return next(iter(films.values()))
+    try:
+        return side_by_side(films)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def filmed_study(folder: Path | str) -> type[Filmed]:
+    """The class of a run's study, which knows how long its films are, how they are laid out and how fast they go.
+
+    Raises:
+        UserError: the folder holds no run, or one of a study that makes no films.
+    """
+    run = read_run(folder)
+    study = study_spec(run.study).load()
+    if not issubclass(study, Filmed):
+        raise UserError(f"{run.folder}: the study {run.study} makes no films")
+    return study
+
+
+def _label(run: Run) -> str:
+    """Arm and seed; below them the study's primary score, where the run is complete."""
+    label = f"{run.arm}, seed {run.config.seed}"
+    primary = study_spec(run.study).primary(run.config)
+    value = run.result()["scores"].get(primary.tag) if run.state() == "complete" else None
+    return label if value is None else f"{label}\n{primary.name.partition(' (')[0]} {value:.3g}"
+
+
+def read_image(text: str) -> int | Image.Image:
+    """What ``--from`` and ``--to`` take: an index of the data, or a file (RGB; transparency on white, turned upright).
+
+    Raises:
+        UserError: it is neither, or no picture that can be read.
+    """
+    if text.isdecimal() and not (0 <= int(text[:20]) < 2**31):
+        raise UserError(f"image {one_line(text, 60)}: indices of the data are 0 to {2**31 - 1}")
+    if text.isdecimal():
+        return int(text)
+    try:
+        with Image.open(text) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGBA")
+    except Exception as error:  # whatever a damaged file makes a decoder raise
+        reason = (error.strerror if isinstance(error, OSError) else None) or "no picture that can be read"
+        raise UserError(f"image {one_line(repr(text), 80)}: {reason}; give a picture file or an index") from None
+    white = Image.new("RGBA", upright.size, "white")
+    return Image.alpha_composite(white, upright).convert("RGB")
+
+
+def _grid(text: str) -> tuple[int, int]:
+    rows, _, columns = text.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and 1 <= int(rows) <= 16 and 1 <= int(columns) <= 16):
+        raise UserError(f"--grid is {text!r}: rows x columns, each 1 to 16, such as 4x4")
+    return int(rows), int(columns)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser("python -m sandbox.video", "Renders latent paths of trained runs; of several, side by side.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder: runs/gan/sort_of_clevr/coord/seed-0")
+    own = "default: as in the film that ends such a run, 120; an agent: 450"
+    parser.add_argument("--frames", type=whole_number(2, 2000), help=f"length of the film ({own})")
+    parser.add_argument("--grid", help="rows x columns of paths or games (default: likewise, 4x4; an agent: 1x1)")
+    parser.add_argument("--format", type=one_of("gif", "mp4"), default="gif", help="default: gif, under 5 MB")
+    parser.add_argument("--fps", type=whole_number(1, 60), help="frames a second (default: likewise, 30; an agent: 15)")
+    parser.add_argument(
+        "--path", type=one_of("loop", "pair"), default="loop", help="closed (default), or one to another"
+    )
+    parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0, help="of the path (default: 0)")
+    parser.add_argument("--from", dest="start", metavar="IMAGE", help="walk from this image, for a VAE: a picture file "
+                        "(cropped to its middle square) or an index of the data; held-out ones start at the run's "
+                        "--images")  # fmt: skip
+    parser.add_argument("--to", dest="end", metavar="IMAGE", help="to this one")
+    parser.add_argument("--device", type=one_of("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
+    parser.add_argument("--output", type=Path, help="file (default: samples/<path>-<seed>.<format> of the first run)")
+    return parser.parse(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """``python -m sandbox.video RUN [RUN ...]``."""
+    options = _parse(arguments)
+    if (options.start is None) != (options.end is None):
+        raise UserError("--from and --to go together: an image to start at and one to end at")
+    images = options.start is not None
+    name = f"{Path(options.start).stem}-{Path(options.end).stem}" if images else f"{options.path}-{options.seed}"
+    output = options.output or Path(options.runs[0], "samples", f"{name}.{options.format}")
+    if not output.parent.is_dir() and options.output:
+        raise UserError(f"--output: there is no folder {output.parent}")
+    film = film_of_runs(
+        options.runs,
+        frames=options.frames,
+        grid=_grid(options.grid) if options.grid is not None else None,
+        path=options.path,
+        seed=options.seed,
+        device=options.device,
+        ends=(read_image(options.start), read_image(options.end)) if images else None,
+    )
+    fps = options.fps or filmed_study(options.runs[0]).film_fps
+    content = encode_gif(film, fps) if options.format == "gif" else encode_mp4(film, fps)
+    write_atomically(output, content)
+    print(f"{output}: {len(film)} frames of {film.shape[2]}x{film.shape[1]}, {len(content) / 1e6:.2f} MB")

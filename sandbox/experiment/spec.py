@@ -1,0 +1,193 @@
+"""What the bench knows of a study before it imports torch: its settings, its scores, its captions, where it stands.
+
+    SPEC = StudySpec("toy", "a line through noise", ToyConfig, SCORES, study="toy.study:ToyStudy")      # in toy/spec.py
+
+``study: toy`` in a YAML file imports ``toy.spec``, of a package anywhere on Python's path; a study of an installed
+package may go by another name, through an entry point of the group ``coordconv_sandbox.studies`` whose object is its spec.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from sandbox.base.errors import UserError, nearest
+from sandbox.experiment.config import Config, choices
+from sandbox.experiment.names import installed_studies, study_names
+
+if TYPE_CHECKING:
+    from sandbox.train.study import Study
+
+C = TypeVar("C", bound=Config)
+Scored = Mapping[str, float | None]  # tag -> value, None where undefined
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score that a study's comparison reports; declared before anything is run.
+
+    Attributes:
+        tag: key of the scores in ``result.json``; defined in docs/metrics.md.
+        better: which direction is.
+        name: a few words for tables, with the unit where there is one.
+        primary: the one score that a conclusion is drawn from.
+        curve: tag of the learning curve that goes with it, if any.
+        training: tag of the same on the training data, if there is one.
+        pooled: it compares between tasks, and is reported over all of them together.
+    """
+
+    tag: str
+    better: Literal["higher", "lower"]
+    name: str
+    primary: bool = False
+    curve: str | None = None
+    training: str | None = None
+    pooled: bool = False
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What a report says of a study's pictures and curves.
+
+    Attributes:
+        counted: what the x-axis of the curves counts; see `Config.seen`.
+        samples: below the arms' pictures.
+        film: below the arms' films.
+        film_name: of the film that ends a run: ``samples/<name>.gif``.
+        films: the same for what else `sandbox.train.study.Study.films` makes, by name.
+        published: what others reported over all tasks, for the report's table over tasks.
+    """
+
+    counted: str = "images seen"
+    samples: str = "What each arm makes of fixed inputs of its seed, which never change during a run."
+    film: str = "The arms side by side, each on the same path if it has the same latents."
+    film_name: str = "interpolation"
+    films: Mapping[str, str] = field(default_factory=dict)
+    published: str = ""
+
+
+def lines(scores: Scored) -> list[str]:
+    """A finished run's scores as a command prints them, one a line."""
+    width = max(map(len, scores), default=0)
+    return [f"{tag:{width}}  {'undefined' if value is None else f'{value:.4g}'}" for tag, value in scores.items()]
+
+
+@dataclass(frozen=True)
+class StudySpec(Generic[C]):
+    """A study as the bench sees it. ``<name>.spec`` holds one, called ``SPEC``, and imports no torch: ``--help`` is quick.
+
+    Attributes:
+        name: what ``study:`` says in a YAML file; ``a.b`` is a task of the command ``python -m sandbox.a``.
+        summary: one line for `python -m sandbox`.
+        config: the model of its settings.
+        scores: those that its comparison reports, or a function of a configuration that gives them.
+        study: where the study's class stands, ``module:class``.
+        captions: what a report says of its pictures.
+        default: the config that its command runs where none is named.
+        table: a finished run's scores as its command prints them.
+    """
+
+    name: str
+    summary: str
+    config: type[C]
+    scores: tuple[Score, ...] | Callable[[C], tuple[Score, ...]]
+    study: str
+    captions: Captions = field(default_factory=Captions)
+    default: str | None = None
+    table: Callable[[Scored], list[str]] = lines
+
+    def scores_of(self, config: Any) -> tuple[Score, ...]:
+        """The scores of a run, the primary one first.
+
+        Raises:
+            ValueError: not exactly one is primary.
+        """
+        scores = self.scores(config) if callable(self.scores) else self.scores
+        if sum(score.primary for score in scores) != 1:
+            raise ValueError(f"the study {self.name} must declare exactly one primary score")
+        return tuple(sorted(scores, key=lambda score: not score.primary))
+
+    def primary(self, config: Any) -> Score:
+        """The one score of a run that a conclusion is drawn from."""
+        return self.scores_of(config)[0]
+
+    def load(self) -> "type[Study[C]]":
+        """The study's class; imports its module, and with it torch: seconds."""
+        module, _, name = self.study.partition(":")
+        study: type[Study[C]] = getattr(import_module(module), name)
+        return study
+
+    @property
+    def folder(self) -> str:
+        """The folder of its runs, and its command where it is a task of one: ``vision`` for ``vision.position``."""
+        return folder_of(self.name)
+
+    @cached_property
+    def command(self) -> str:
+        """The start of its command line: ``python -m sandbox.vision --task position``."""
+        _, _, task = self.name.partition(".")
+        if not (Path(__file__).parents[1] / f"{self.folder}.py").is_file():
+            return "python -m sandbox train CONFIG"
+        choice = f" --{study_spec(self.folder).config.config_field} {task}" if task else ""
+        return f"python -m sandbox.{self.folder}{choice}"
+
+
+def folder_of(study: str) -> str:
+    """The folder of a study's runs: ``vision`` for ``vision.position``."""
+    return study.partition(".")[0]
+
+
+@lru_cache(maxsize=128)
+def study_spec(name: str) -> StudySpec[Any]:
+    """The spec of a study: the object of an entry point of that name, else ``SPEC`` of ``<name>.spec``.
+
+    Raises:
+        UserError: there is no such study, or another package of that name stands before ours on Python's path.
+    """
+    if name in installed_studies():
+        point = installed_studies()[name]
+        try:
+            found = point.load()
+        except (ImportError, AttributeError) as error:
+            raise UserError(f"the study {name!r} of {point.value} cannot be imported ({error})") from None
+    elif _has_spec(name):
+        found = getattr(import_module(f"{name}.spec"), "SPEC", None)
+    else:
+        raise UserError(_unknown(name))
+    if not isinstance(found, StudySpec):
+        raise UserError(f"the study {name!r} has no StudySpec called SPEC in {name}.spec")
+    return found
+
+
+def _has_spec(name: str) -> bool:
+    """Whether ``<name>/spec.py`` is on Python's path; nothing is imported, since a YAML file may name anything."""
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name):
+        return False
+    top, *rest = name.split(".")
+    package = find_spec(top)
+    places = (package.submodule_search_locations or []) if package else []
+    return any(Path(place, *rest, "spec.py").is_file() for place in places)
+
+
+def _unknown(name: str) -> str:
+    package = folder_of(name)
+    if name not in study_names():
+        return f"no study {name!r}: there are {', '.join(study_names())}{nearest(name, study_names())}"
+    found = find_spec(package)
+    if found is None:
+        return f"the study's package {package!r} is not installed"
+    place = next(iter(found.submodule_search_locations or []), found.origin)
+    return f"{place} hides the sandbox's own package {package!r}: run from another folder"
+
+
+def tasks_of(command: str) -> dict[str, str]:
+    """What ``config_field`` can be at a command: task -> its study. Empty where the command has but one study."""
+    model = study_spec(command).config
+    if model.config_field is None:
+        return {}
+    own = dict.fromkeys(choices(model.model_fields[model.config_field]), command)
+    return own | {name.partition(".")[2]: name for name in study_names() if name.startswith(f"{command}.")}
