@@ -140,8 +140,8 @@ CAPTIONS = Captions(
         "Orange: how many of its choices would be others if that place of the picture were blurred; blue, in arms "
         "with coordinates: if the coordinates there were an average place's. Full colour: a tenth of them or more.",
     },
-    published="Liu et al. 2018, on nine games of which they name Ms. Pac-Man alone: better on 6, similar on 2, slightly "
-    "worse on 1.",
+    published="Liu et al. 2018, on nine games of which they name Ms. Pac-Man alone: better on 6, similar on 2, "
+    "slightly worse on 1.",
 )
 SPEC = StudySpec(
     "rl", "A2C on Atari games, on ale-py's own emulators; ends with whole games and a film of play",

@@ -90,7 +90,7 @@ class RlStudy(Study[RlConfig], Filmed):
         self._mark = (0, 0.0)
 
     def state_dict(self) -> State:
-        """``record``, ``games`` (100, 2), the oldest first: return in points, length in frames; NaN where there is none."""
+        """``games`` (100, 2), the oldest first: return in points and length in frames; NaN where there is none yet."""
         rows = torch.full((WINDOW, 2), math.nan, dtype=torch.float64)
         if self.games:
             rows[-len(self.games) :] = torch.tensor(

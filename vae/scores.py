@@ -37,8 +37,8 @@ class PositionError:
 def position_error(images: UInt8[np.ndarray, "n 3 h w"], factors: Factors) -> PositionError:
     """Distance in pixels from each object's centroid to where it should be, lower is better. Definition: ours.
 
-    An object that cannot be located (`sandbox.scores.objects.Objects.located`) counts `GUESS` pixels, what pointing at the
-    object of another image would cost: the score is defined for every network and leaving objects out never pays, on
+    An object that cannot be located (`Objects.located`) counts `GUESS` pixels, what pointing at the object of another
+    image would cost: the score is defined for every network and leaving objects out never pays, on
     average. The data themselves score 0 while no object covers another.
 
     Args:

@@ -84,8 +84,8 @@ SCORES = (
     Score("score/readout_kind", "higher", "linear readout of shapes (R^2)"),
 )
 CAPTIONS = Captions(
-    film="The arms side by side on the same latents and images: the first half of the walks goes through the prior, the "
-    "second from held-out image to held-out image."
+    film="The arms side by side on the same latents and images: the first half of the walks goes through the prior, "
+    "the second from held-out image to held-out image."
 )
 SPEC = StudySpec(
     "vae", "beta-VAEs with matched and broadcast decoders on Sort-of-CLEVR, with walks between images",

@@ -1,1 +1,1 @@
-"""What everything stands on: errors, files, locks, memory, random streams, types. Imports nothing else of the sandbox."""
+"""What everything stands on: errors, files, locks, memory, random streams, types. Imports nothing of ours."""

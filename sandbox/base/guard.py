@@ -51,9 +51,7 @@ def guarded(main: Callable[[], object]) -> NoReturn:
 
 
 def command(module: str, *arguments: object) -> NoReturn:
-    """Runs ``main(*arguments)`` of a module and ends the process; imported inside, so that a Ctrl-C while it loads is one
-    line as well.
-    """
+    """Runs ``main(*arguments)`` of a module, loaded inside so that a Ctrl-C meanwhile is one line; ends the process."""
     guarded(lambda: import_module(module).main(*arguments))
 
 

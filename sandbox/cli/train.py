@@ -187,8 +187,9 @@ def parse(command: str | None, arguments: Sequence[str] | None = None) -> Order:
         parser.add_argument(f"--{field}", dest=f"field_{field}", default=argparse.SUPPRESS, metavar="NAME",
                             help=f"one of {', '.join(tasks)}; chooses the file too, unless --config does")  # fmt: skip
     if experiment.tasks:
-        parser.add_argument(f"--{model.task_field}", dest="task", type=one_of(*experiment.tasks, alias=model.task_name),
-                            metavar="NAME", help=f"one of {', '.join(experiment.tasks)} (default: the first)")  # fmt: skip
+        names = one_of(*experiment.tasks, alias=model.task_name)
+        parser.add_argument(f"--{model.task_field}", dest="task", type=names, metavar="NAME",
+                            help=f"one of {', '.join(experiment.tasks)} (default: the first)")  # fmt: skip
     leave_out = ["coord", *([field] if field else []), *[model.task_field] * bool(experiment.tasks)]
     add_fields(parser, model, experiment, leave_out)
     parser.add_argument("-h", "--help", action="help", help="this page")
@@ -206,12 +207,12 @@ def _bare_help(arguments: Sequence[str]) -> None:
 
 
 def _order(experiment: Experiment, options: argparse.Namespace, *, by_name: bool) -> Order:
-    """What the parsed flags mean; ``by_name``: the command line names the config, and with it the arms and the folder."""
+    """What the parsed flags mean; ``by_name``: the command line names the config, and so the arms and the folder."""
     overrides = overrides_of(options)
     arm, name = options.arm, options.name
     placed = study_spec(experiment.study).config.placed(overrides, experiment.arms)
     if arm is None and not by_name:
-        arm, name = placed[0], name or placed[1]
+        arm, name = placed[0], placed[1] if name is None else name
     arm = arm or ("coord" if "coord" in experiment.arms else next(iter(experiment.arms)))
     task = (options.task or next(iter(experiment.tasks))) if experiment.tasks else None
     config = experiment.resolve(arm, overrides, smoke=options.smoke, task=task)

@@ -1,4 +1,4 @@
-"""Which drawn images are held out: data that are functions of an index need no split, only indices that nobody takes."""
+"""Which drawn images are held out: what is a function of an index needs no split, only indices that nobody takes."""
 
 TEST_FROM = 1_000_000  # index of the first held-out image, unless there are more training images than that
 

@@ -7,11 +7,9 @@ LSUN (Yu et al. 2015, arXiv 1506.03365) keeps a category in an LMDB: JPEGs of qu
 in hex. The category's name, ``drawn_bedroom``, goes with every run: nobody must take its scores for LSUN's.
 """
 
-import argparse
 import hashlib
 import io
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import lmdb
@@ -20,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from sandbox.base.errors import UserError
-from sandbox.cli.flags import Parser, whole_number
+from sandbox.base.guard import command
 from sandbox.data.records import STAND_IN as CATEGORY
 from sandbox.data.rooms.rooms import Rooms
 
@@ -64,21 +62,5 @@ def write_stand_in(root: Path, images: int, size: int = 128) -> Path:
     return folder
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser("python -m sandbox.data.stand_in", "Writes drawn rooms in LSUN's own format.")
-    parser.add_argument("root", type=Path, metavar="DIR", help=f"where {CATEGORY}_train_lmdb goes: a run's --data-root")
-    parser.add_argument("--images", type=whole_number(1, 10**7), default=12_000, help="default: 12000")
-    parser.add_argument("--size", type=whole_number(16, 512), default=128, help="pixels along an edge (default: 128)")
-    return parser.parse(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """``python -m sandbox.data.stand_in DIR``."""
-    options = _parse(arguments)
-    print(write_stand_in(options.root, options.images, options.size))
-
-
 if __name__ == "__main__":
-    from sandbox.base.guard import guarded
-
-    guarded(main)
+    command("sandbox.cli.stand_in")

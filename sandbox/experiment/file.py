@@ -46,7 +46,7 @@ class Experiment:
         tasks: task -> field -> value, over ``values``; empty where there is but one.
         seeds: the seeds a comparison runs.
         sweep: arm -> field -> the values that ``--sweep`` combines.
-        variants: of an expanded sweep (`sandbox.experiment.sweep`): arm -> the arm of the file that it varies; else empty.
+        variants: of an expanded sweep (`sandbox.experiment.sweep`): arm -> the arm of the file that it varies.
     """
 
     study: str

@@ -266,7 +266,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    checkout = Path(__file__).resolve().parent.parent
+    checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():
         return None
     try:

@@ -2,8 +2,8 @@
 
     SPEC = StudySpec("toy", "a line through noise", ToyConfig, SCORES, study="toy.study:ToyStudy")      # in toy/spec.py
 
-``study: toy`` in a YAML file imports ``toy.spec``, of a package anywhere on Python's path; a study of an installed
-package may go by another name, through an entry point of the group ``coordconv_sandbox.studies`` whose object is its spec.
+``study: toy`` in a YAML file imports ``toy.spec``, of a package anywhere on Python's path. A study of an installed
+package may go by another name, through an entry point, ``name = toy.spec:SPEC``, of `sandbox.experiment.names.GROUP`.
 """
 
 import re
@@ -78,7 +78,7 @@ def lines(scores: Scored) -> list[str]:
 
 @dataclass(frozen=True)
 class StudySpec(Generic[C]):
-    """A study as the bench sees it. ``<name>.spec`` holds one, called ``SPEC``, and imports no torch: ``--help`` is quick.
+    """A study as the bench sees it. ``<name>.spec`` holds one, called ``SPEC``, without torch: ``--help`` is quick.
 
     Attributes:
         name: what ``study:`` says in a YAML file; ``a.b`` is a task of the command ``python -m sandbox.a``.

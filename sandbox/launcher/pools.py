@@ -83,7 +83,7 @@ class Local(Pool):
         return {order for order, _ in self._now.values()}
 
     def stop(self) -> bool:
-        """Interrupts them and waits; a second Ctrl-C meanwhile kills them: what came since their checkpoints is lost."""
+        """Interrupts them and waits; a second Ctrl-C meanwhile kills them, which loses the steps since a checkpoint."""
         self._waiting.clear()
         processes = [process for _, process in self._now.values()]
         until = time.monotonic() + PATIENCE

@@ -75,8 +75,8 @@ def place_by_name(networks: Mapping[str, nn.Module], convs: Mapping[str, Convolu
     """Turns the convolutions that ``layers`` names into coordinate ones, where it is neither ``first`` nor ``all``.
 
     Args:
-        networks: of one study by name, not yet seeded. A layer goes by its name in its network, ``blocks.0.conv``, or with
-            the network's before it, ``generator.blocks.0.conv``; ``*`` stands for any characters.
+        networks: of one study by name, not yet seeded. A layer goes by its name in its network, ``blocks.0.conv``, or
+            with the network's before it, ``generator.blocks.0.conv``; ``*`` stands for any characters.
         convs: what each network was built with, all with the same ``layers``.
 
     Raises:

@@ -293,8 +293,10 @@ def _chosen(
     names, wanted = convolution_names(module), [where] if isinstance(where, str) else where
     for pattern in wanted:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(f"where={pattern!r} fits no convolution of {type(module).__name__}: it is 'first', 'all', or "
-                             f"names and patterns of {', '.join(names)}")  # fmt: skip
+            kind, there = type(module).__name__, ", ".join(names)
+            raise ValueError(
+                f"where={pattern!r} fits no convolution of {kind}: it is 'first', 'all', or names of {there}"
+            )
     found = [module.get_submodule(name) for name in names if any(fnmatchcase(name, pattern) for pattern in wanted)]
     return [layer for layer in found if _is_convertible(layer)]
 
@@ -310,8 +312,8 @@ def coordify(module: nn.Module, where: str | Sequence[str] = "first", with_r: bo
     Args:
         module: any module; its ``nn.Conv2d`` and ``nn.ConvTranspose2d`` are replaced, their weights kept and the new
             coordinate weights zero, so that the outputs stay what they were until training moves them.
-        where: ``first`` converts the first convolution in registration order, ``all`` every one; else a name of one, such
-            as ``layer1.0.conv1``, a pattern, ``layer1.*``, or several of them.
+        where: ``first`` converts the first convolution in registration order, ``all`` every one; else the name of one,
+            such as ``layer1.0.conv1``, a pattern, ``layer1.*``, or several of them.
         with_r: adds the radius plane.
 
     Returns:

@@ -22,9 +22,9 @@ def with_start(layer: M, **starts: Start) -> M:
 
     Args:
         layer: of any kind.
-        starts: parameter's name -> a number, or a function of (tensor, random stream) that fills the tensor in place. The
-            content weight and the coordinate weight of a coordinate layer are filled one after the other, each from a
-            stream of its own, so that arms still share the content.
+        starts: parameter's name -> a number, or a function of (tensor, random stream) that fills the tensor in place.
+            Content and coordinate weights of a coordinate layer are filled one after the other, each from a stream of
+            its own, so that arms still share the content.
 
     Raises:
         ValueError: the layer has no such parameter.

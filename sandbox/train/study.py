@@ -91,7 +91,7 @@ class Study(ABC, Generic[C]):
         """
 
     def films(self) -> dict[str, tuple[Sheet, int]]:
-        """Further films for the end of a run: name -> film and frames a second; `Captions.films` says what they show."""
+        """Further films for the end of a run: name -> film, frames a second; `Captions.films` says what they show."""
         return {}
 
     def files(self) -> dict[str, bytes]:
@@ -137,7 +137,7 @@ class Study(ABC, Generic[C]):
         return self.modules[name]
 
     def add_network(self, name: str, network: N, *, compiled: bool = True) -> N:
-        """Takes a network in: onto the device, in the layout of the precision, compiled in place if the run asks for it.
+        """Takes a network in: onto the device, in the layout of the precision, compiled if the run asks for it.
 
         Args:
             name: names it in checkpoints and costs.

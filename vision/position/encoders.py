@@ -3,9 +3,9 @@
 * `image`: the image itself, three channels, no encoder; the baseline of the paper's Table 1.
 * torchvision: VGG and ResNet families and their like, weights from the user's disk or random; downloaded only where the
   user says `--weights download`.
-* a run: its study says what sees images and in which convention (`Study.encoder`), so that all see the same images. What
-  makes images from latents (a GAN's generator, a VAE's decoder, a painter of coordinates) has no image input: it is fed
-  random latents of its prior, which stand for natural images, and its answers to black, white and noise are undefined.
+* a run: its study says what sees images and in which convention (`Study.encoder`), so that all see the same images.
+  What makes images from latents (a GAN's generator, a VAE's decoder, a painter of coordinates) has no image input: it
+  is fed random latents of its prior, which stand for natural images; its answers to other images are undefined.
 """
 
 import hashlib

@@ -85,7 +85,7 @@ def test_another_game_has_a_folder_of_its_own(tmp_path: Path, given: list[str], 
     plan = parse([word.format(copy=copy) for word in given])
     assert plan.folder == Path(folder)
     cell = plan.cells()[0]
-    door = parse_door("rl", _door_flags(plan, cell, str(plan.experiment.path)))
+    door = parse_run("rl", _door_flags(plan, cell, str(plan.experiment.path)))
     assert (door.config, door.name) == (plan.config(cell), plan.name)
 
 

@@ -74,7 +74,7 @@ MISTAKES = {
     "--config nope": ["no config 'nope'", "gan/{", "vision/{classification, "],
     "--config .": ["'.' is a folder, not a YAML file"],
     "--config broken.yaml": ["broken.yaml cannot be read as YAML"],
-    "--config toy.yaml": ["a config of the study 'toy'", "python -m sandbox.toy --config toy.yaml"],
+    "--config toy.yaml": ["a config of the study 'toy'", "python -m sandbox train toy.yaml"],
     "--config mine.yaml --arm x": ["no arm 'x'", "it has thin, thick"],
     "--config mine.yaml --coord": ["no arm 'coord'", "it has thin, thick"],
     "--name a/b": ["'a/b'", "letters, digits"],

@@ -14,6 +14,7 @@ import lmdb
 import numpy as np
 import pytest
 from PIL import Image
+from shop import CHECKOUT
 
 from sandbox.base.errors import UserError
 from sandbox.data import lsun
@@ -22,7 +23,7 @@ from sandbox.data.records import Source, prepare
 from sandbox.data.rooms.rooms import Rooms
 from sandbox.data.stand_in import write_stand_in
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = CHECKOUT
 
 
 def jpeg(k: int, size: tuple[int, int] = (96, 64), kind: str = "JPEG") -> bytes:

@@ -23,7 +23,7 @@ def _worker(root: Path, arm: str) -> tuple[int, int]:
     listed = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()]
     ((pid, parent),) = [(int(pid), int(parent)) for pid, parent, line in rows
-                        if "sandbox.launcher.worker" in line and str(root) in line and f"--arm={arm}" in line]  # fmt: skip
+                        if "launcher.worker" in line and str(root) in line and f"/{arm}/" in line]  # fmt: skip
     return pid, parent
 
 

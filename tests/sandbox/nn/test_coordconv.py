@@ -19,6 +19,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jaxtyping import config as jaxtyping_config
 from parallel import layers, train_in_parallel
+from shop import CHECKOUT
 from torch import Tensor, nn
 
 from sandbox.nn import planes
@@ -576,7 +577,7 @@ def test_two_processes_get_the_gradient_of_the_whole_batch(tmp_path: Path) -> No
         torch.testing.assert_close(parameter.grad, gradient)
 
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "coordconv.py"
+BENCHMARK = CHECKOUT / "benchmarks" / "coordconv.py"
 
 
 def benchmark(*flags: str) -> "subprocess.CompletedProcess[str]":
