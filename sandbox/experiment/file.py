@@ -119,7 +119,8 @@ def load_experiment(name: str) -> Experiment:
                             f"stand under experiment){nearest(str(key), _KEYS)}")  # fmt: skip
     study = document.get("study")
     if not isinstance(study, str):
-        raise UserError(f"{path} names no study: there are {', '.join(study_names())}")
+        said = f"{path} names no study" if study is None else f"{path}: no study {one_line(repr(study), 60)}"
+        raise UserError(f"{said}: there are {', '.join(study_names())}")
     try:
         study_spec(study)
     except UserError as error:

@@ -155,7 +155,7 @@ def test_a_damaged_configuration_is_refused_in_one_line_and_left_alone(toy: str,
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("study", "tay", "unknown study 'tay'.*did you mean 'toy'"),
+        ("study", "tay", "no study 'tay'.*did you mean 'toy'"),
         ("precision", "16", "unknown precision '16': allowed are bf16, 32"),
         ("config", {"rade": 1}, "unknown key 'rade'.*did you mean 'rate'"),
         ("config", {"rate": 2}, "rate in .*config.yaml is 2: allowed are numbers above 0, up to 1"),

@@ -11,6 +11,7 @@ from PIL import Image, ImageFont
 
 from sandbox.experiment.spec import Score
 from sandbox.film.encode import encode_gif
+from sandbox.film.figures import draw, looks
 from sandbox.report.comparison import Cell, Comparison, Row
 from sandbox.report.page import plots
 
@@ -90,7 +91,7 @@ def test_pictures_are_the_same_every_time(tmp_path: Path, arms: tuple[str, ...])
         lambda: plots.scores_figure(comparison, primary(comparison)),
         lambda: plots.curves_figure(comparison),
     ):
-        first, second = plots.draw(make), plots.draw(make)
+        first, second = draw(make), draw(make)
         assert first is not None
         assert first == second
         assert Image.open(io.BytesIO(first["png"])).width > 500
@@ -103,29 +104,29 @@ def test_the_users_own_settings_change_no_picture(tmp_path: Path) -> None:
     import matplotlib
 
     comparison = made(tmp_path)
-    before = plots.draw(lambda: plots.curves_figure(comparison))
+    before = draw(lambda: plots.curves_figure(comparison))
     with matplotlib.rc_context({"font.size": 20, "axes.grid": False, "svg.hashsalt": "other"}):
-        assert plots.draw(lambda: plots.curves_figure(comparison)) == before
+        assert draw(lambda: plots.curves_figure(comparison)) == before
         assert matplotlib.rcParams["font.size"] == 20  # and the report leaves them alone
 
 
 @pytest.mark.parametrize("name", ["日本", "_underscored", "naïve", "x" * 64])
 def test_any_name_can_be_drawn(tmp_path: Path, name: str) -> None:
     comparison = made(tmp_path, arms=("conv", name))
-    assert plots.draw(lambda: plots.scores_figure(comparison, primary(comparison))) is not None
-    assert plots.draw(lambda: plots.curves_figure(comparison)) is not None
+    assert draw(lambda: plots.scores_figure(comparison, primary(comparison))) is not None
+    assert draw(lambda: plots.curves_figure(comparison)) is not None
 
 
 def test_nothing_to_show(tmp_path: Path) -> None:
     comparison = made(tmp_path, rows=())
-    assert plots.draw(lambda: plots.scores_figure(comparison, primary(comparison))) is None
-    assert plots.draw(lambda: plots.curves_figure(comparison)) is None
+    assert draw(lambda: plots.scores_figure(comparison, primary(comparison))) is None
+    assert draw(lambda: plots.curves_figure(comparison)) is None
     assert plots.film(comparison, None, "interpolation") is None
 
 
 def test_one_seed_has_no_interval_and_is_drawn(tmp_path: Path) -> None:
     comparison = made(tmp_path, seeds=1)
-    assert plots.draw(lambda: plots.scores_figure(comparison, primary(comparison))) is not None
+    assert draw(lambda: plots.scores_figure(comparison, primary(comparison))) is not None
 
 
 def test_panels_are_the_scores_curves_and_the_losses(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_panels_are_the_scores_curves_and_the_losses(tmp_path: Path) -> None:
 
 
 def test_no_two_of_twenty_arms_look_alike() -> None:
-    look = plots.looks([f"arm{i}" for i in range(20)])
+    look = looks([f"arm{i}" for i in range(20)])
     assert len(set(look.values())) == 20
     assert len({(part.marker, part.dash) for part in look.values()}) == 20  # in grey too
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from parallel import average_in_parallel
 from shop import ENVIRONMENT, WORKSHOP, curves
 from torch import nn
 
@@ -139,13 +140,22 @@ def test_alone_nothing_is_copied_and_nothing_changes() -> None:
     assert processes.mean(rows) is rows
     network(rows).sum().backward()
     before = [tensor.clone() for tensor in (*network.buffers(), *(p.grad for p in network.parameters()))]
-    processes.average_gradients(network)
+    processes.average_gradients(network.parameters())
     processes.average_buffers(network)
     after = [*network.buffers(), *(p.grad for p in network.parameters())]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert [processes.agreed(flag) for flag in (True, False)] == [True, False]
     assert processes.from_first(lambda: 7) == 7
     assert processes.fabric_arguments("cpu") == {"devices": 1}
+
+
+def test_a_gradient_that_one_process_lacks_shifts_no_other(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(average_in_parallel, (str(tmp_path),), nprocs=2)
+    for rank in (0, 1):
+        both, second, neither, frozen = torch.load(tmp_path / f"means-{rank}.pt")
+        assert torch.equal(both, torch.full((2, 3), 2.0))
+        assert torch.equal(second, torch.arange(6.0).view(2, 3) / 2)
+        assert neither is frozen is None
 
 
 def test_the_world_is_torchruns_or_that_of_a_slurm_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import nn
 
 from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d
+from sandbox.train.processes import average_gradients
 
 
 def layers() -> nn.Sequential:
@@ -28,4 +29,18 @@ def train_in_parallel(rank: int, folder: str) -> None:
         parallel(images[2 * rank : 2 * rank + 2]).square().mean().backward()
     if rank == 0:
         torch.save([parameter.grad for parameter in net.parameters()], f"{folder}/gradients.pt")
+    dist.destroy_process_group()
+
+
+def average_in_parallel(rank: int, folder: str) -> None:
+    """Gradients of three parameters: one of both processes, one of the second alone, one of neither."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    parameters = [nn.Parameter(torch.zeros(2, 3)) for _ in range(3)]
+    frozen = nn.Parameter(torch.zeros(4), requires_grad=False)
+    parameters[0].grad = torch.full((2, 3), 1.0 + 2 * rank)
+    if rank == 1:
+        parameters[1].grad = torch.arange(6.0).view(2, 3)
+    average_gradients([*parameters, frozen])
+    torch.save([parameter.grad for parameter in (*parameters, frozen)], f"{folder}/means-{rank}.pt")
     dist.destroy_process_group()
