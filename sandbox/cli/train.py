@@ -193,11 +193,9 @@ def parse(command: str | None, arguments: Sequence[str] | None = None) -> Order:
     leave_out = ["coord", *([field] if field else []), *[model.task_field] * bool(experiment.tasks)]
     add_fields(parser, model, experiment, leave_out)
     parser.add_argument("-h", "--help", action="help", help="this page")
-    return _order(experiment, parser.parse(arguments), by_name=command is None or _names_config(arguments))
-
-
-def _names_config(arguments: Sequence[str]) -> bool:
-    return any(word.split("=")[0] == "--config" for word in arguments)
+    usual = config_title(experiment.path) == experiment.study.replace(".", "/")
+    named = any(word.split("=")[0] == "--config" for word in arguments)
+    return _order(experiment, parser.parse(arguments), own_file=named if command else not usual)
 
 
 def _bare_help(arguments: Sequence[str]) -> None:
@@ -206,12 +204,12 @@ def _bare_help(arguments: Sequence[str]) -> None:
     parser.parse(arguments)
 
 
-def _order(experiment: Experiment, options: argparse.Namespace, *, by_name: bool) -> Order:
-    """What the parsed flags mean; ``by_name``: the command line names the config, and so the arms and the folder."""
+def _order(experiment: Experiment, options: argparse.Namespace, *, own_file: bool) -> Order:
+    """What the parsed flags mean; ``own_file``: the user has named a file, and with it the arms and the folder."""
     overrides = overrides_of(options)
     arm, name = options.arm, options.name
     placed = study_spec(experiment.study).config.placed(overrides, experiment.arms)
-    if arm is None and not by_name:
+    if arm is None and not own_file:
         arm, name = placed[0], placed[1] if name is None else name
     arm = arm or ("coord" if "coord" in experiment.arms else next(iter(experiment.arms)))
     task = (options.task or next(iter(experiment.tasks))) if experiment.tasks else None

@@ -191,8 +191,15 @@ def _budget(plan: Plan, rows: Sequence[Row]) -> Budget:
     older = plan.folder / "comparison" / "budget"  # of a comparison that was made before runs had order files
     if older.is_file() and older.read_text() == "macs":
         return "macs"
-    told = {read_order(file)["budget"] if file.is_file() else "none" for file in map(plan.order, plan.cells())}
-    return "macs" if told == {"macs"} else "none"
+    return "macs" if {_told(plan.order(cell)) for cell in plan.cells()} == {"macs"} else "none"
+
+
+def _told(order: Path) -> str:
+    """The budget that a run was made under; a report needs no order file, so that one may be lost or damaged."""
+    try:
+        return str(read_order(order)["budget"])
+    except UserError:
+        return "none"
 
 
 def read_row(cell: Cell, folder: Path, error: str | None = None) -> Row:

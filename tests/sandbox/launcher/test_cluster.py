@@ -29,7 +29,7 @@ def _worker(root: Path, arm: str) -> tuple[int, int]:
 
 def test_what_is_killed_is_retried_and_ends_as_the_local_runs_do(workshop: Workshop, tmp_path: Path) -> None:
     root = tmp_path / "ray"
-    command = workshop.module("sandbox.compare", TOY, "--root", root, *LONG, "--jobs", 2)
+    command = workshop.module("sandbox.compare", TOY, "--root", root, *LONG, "--ray", "--jobs", 2)
     runs = [root / f"toy/toy/{arm}/seed-0" for arm in ("conv", "coord")]
     until = time.monotonic() + 120
     spared = dict(zip(runs, (0, 1), strict=True))  # of conv the run's own process, of coord Ray's worker above it
@@ -62,4 +62,4 @@ def test_no_cluster_at_the_address_is_one_line(tmp_path: Path, toy: str, address
 def test_without_ray_the_extra_is_named(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'coordconv-sandbox\[cluster\]'"):
-        main([TOY, "--root", str(tmp_path), "--jobs", "2"])
+        main([TOY, "--root", str(tmp_path), "--ray"])

@@ -182,8 +182,8 @@ def test_a_report_alone_says_what_is_missing(compared: tuple[Path, Command], tmp
 def test_a_killed_process_is_named(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Order.begin
 
-    def begin(order: Order) -> "subprocess.Popen[bytes]":
-        process = real(order)
+    def begin(order: Order, surroundings: dict[str, str]) -> "subprocess.Popen[bytes]":
+        process = real(order, surroundings)
         process.kill()
         return process
 
@@ -253,13 +253,13 @@ def test_settings_go_not_with_a_report_alone(toy: str) -> None:
 def test_the_runs_say_what_they_had_the_same_of(workshop: Workshop, tmp_path: Path) -> None:
     command = _compare(workshop, tmp_path, "--budget", "macs", "--seeds", 1)
     assert command.wait() == 0, command.stderr
-    assert "coord: 7 steps" in command.stdout  # 11 * 224 / 352, tests/sandbox/test_budget.py
+    assert "coord: 7 steps" in command.stdout  # 11 * 224 / 352, tests/sandbox/launcher/test_budget.py
     folder = tmp_path / "toy/toy_macs"
     assert "steps: 7\n" in (folder / "coord/seed-0/config.yaml").read_text()
     again = _compare(workshop, tmp_path, "--report-only", "--name", "toy_macs")
     assert again.wait() == 0, again.stderr
     assert "equal multiply-adds" in (folder / "comparison/report.md").read_text()
-    (folder / "comparison/budget").unlink()
+    shutil.rmtree(folder / "comparison/runs")
     assert _compare(workshop, tmp_path, "--report-only", "--name", "toy_macs").wait() == 0
     assert "steps not equal" in (folder / "comparison/report.md").read_text()
 
@@ -268,8 +268,8 @@ def test_an_edit_of_the_file_meanwhile_does_not_tell_the_arms_apart(workshop: Wo
     config = tmp_path / "edited.yaml"
     config.write_text((WORKSHOP / "toy.yaml").read_text())
     command = _compare(workshop, tmp_path, config=str(config))
-    copy = tmp_path / "toy/edited/comparison/experiment.yaml"
-    _wait_for(copy.exists)
+    handed = tmp_path / "toy/edited/comparison/runs/coord/seed-0.json"
+    _wait_for(handed.exists)
     config.write_text(config.read_text().replace("steps: 11", "steps: 5"))
     assert command.wait() == 0, command.stderr
     assert {row["steps"] for row in _scores(tmp_path / "toy/edited")} == {"11"}
@@ -280,3 +280,28 @@ def test_torchrun_is_for_one_run(toy: str, tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="torchrun and srun train one run"):
         main([TOY, "--root", str(tmp_path)])
+
+
+def test_several_runs_at_a_time_need_no_ray_and_end_as_one_after_another(
+    workshop: Workshop, compared: tuple[Path, Command], tmp_path: Path
+) -> None:
+    forbidden = "import sys\nsys.modules['ray'] = None"
+    flags = (TOY, "--root", tmp_path, "--seeds", 2, "--jobs", 4)
+    command = workshop.module("sandbox.compare", *flags, before=forbidden)
+    assert command.wait() == 0, command.stderr
+    for arm in ("conv", "coord"):
+        place = f"{arm}/seed-1"
+        assert outcome(tmp_path / "toy/toy" / place) == outcome(compared[0] / place)
+
+
+def test_ctrl_c_stops_all_that_are_at_work(workshop: Workshop, tmp_path: Path) -> None:
+    flags = ("--seeds", 1, "--jobs", 2, "--steps", 100_000, "--checkpoint-every", 100_000)
+    command = _compare(workshop, tmp_path, *flags)
+    curves = [tmp_path / f"toy/toy/{arm}/seed-0/metrics.jsonl" for arm in ("conv", "coord")]
+    _wait_for(lambda: all(curve.exists() and curve.stat().st_size > 1000 for curve in curves))
+    command.kill(signal.SIGINT)
+    assert command.wait() == 130
+    assert "stopped with 0 of 2 runs complete" in command.stderr
+    assert not _workers(tmp_path)
+    for curve in curves:
+        assert list((curve.parent / "checkpoints").glob("step-*"))

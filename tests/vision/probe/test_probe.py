@@ -183,6 +183,8 @@ def test_a_target_names_its_run(smoke_run: SmokeRun) -> None:
 
     assert place("--target", "vgg16") == ("vgg16", "position")
     assert place("--target", "resnet34") == ("probe", "position_resnet34")
+    order = parse(None, ["vision/position", "--target", "resnet34"])
+    assert (order.arm, order.name) == ("probe", "position_resnet34")
     assert place("--target", "resnet34", "--name", "mine") == ("probe", "mine")
     assert place("--target", "resnet34", "--name", "mine", "--arm", "vgg16") == ("vgg16", "mine")
     arm, name = place("--target", str(smoke_run.folder), "--target-module=ema")

@@ -1,0 +1,116 @@
+"""The first losses of every study, pinned: no change of structure may change what a step computes.
+
+python tests/test_pins.py --write       # measures them anew, after a change that was meant to
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+PINS = Path(__file__).with_name("pins.json")
+STEPS = 3
+TOLERANCE = 1e-3  # processors add in different orders
+CLOCK = "time/"  # tags that no two runs share
+# CONFIG ARM [FIELD=VALUE ...]; task=NAME is one of the file's tasks.
+CASES = (
+    *(f"gan/{name} {arm}" for name in ("sort_of_clevr", "rooms") for arm in ("conv", "coord")),
+    *(f"gan/sort_of_clevr_paper {arm} batch=2" for arm in ("conv", "coord")),  # dear
+    *(f"gan/lsun_small {arm} data_root=NOISE" for arm in ("conv", "coord")),  # a folder of images stands in for LSUN
+    *(f"vae/sort_of_clevr {arm}" for arm in ("conv", "coord")),
+    *(f"rl/mspacman {arm}" for arm in ("conv", "coord", "two_trunks", "actor", "coord restart=sb3")),
+    *(f"vision/{name} {arm} task=uniform" for name in ("classification", "regression") for arm in ("conv", "coord")),
+    *(f"vision/rendering {arm} task={split}" for split in ("uniform", "quadrant") for arm in ("conv", "coord")),
+    "vision/position image",
+    "vision/position vgg16 weights=random",
+    "vision/position probe target=RUN",  # of the default GAN
+    *(f"vision/padding {arm}" for arm in ("zeros", "zeros_coord", "circular")),
+    *(f"vision/location {arm} task={asks}" for asks in ("location", "recognition") for arm in ("gap", "gap_coord")),
+    "vision/location permute task=location",
+    *(f"vision/shift {arm}" for arm in ("loss", "loss_coord", "plain_shifted")),
+    *(f"vision/red_green {arm}" for arm in ("zeros", "zeros_coord", "full")),
+    *(f"vision/neurons {arm} task={data}" for data in ("shapes", "rooms") for arm in ("zeros", "zeros_coord")),
+)
+
+
+def losses(case: str, place: Path) -> list[dict[str, float]]:
+    """What the first steps of a case's smoke configuration return; ``place`` is a folder that all cases share."""
+    # Ours are imported here alone: where they lie is what may change.
+    from sandbox.data.lsun import open_images
+    from sandbox.experiment.file import load_experiment
+    from sandbox.experiment.run import Run
+    from sandbox.train.checkpoints import save_checkpoint
+    from sandbox.train.make import build
+
+    name, arm, *pairs = case.split()
+    settings = {"precision": "32", **dict(pair.split("=") for pair in pairs)}
+    task = settings.pop("task", None)
+    if settings.get("data_root") == "NOISE":
+        settings["data_root"] = str(noise(place / "noise"))
+        open_images(place / "noise", "bedroom", 64, processes=1)  # starting more takes longer than the images
+    if settings.get("target") == "RUN":
+        config = load_experiment("gan/sort_of_clevr").resolve("coord", {"precision": "32"}, smoke=True)
+        target = Run(place / "run", "gan", "sort_of_clevr", "coord", "32", config)
+        target.open()
+        study = build(target, "cpu")
+        save_checkpoint(target.checkpoints, 0, study.modules, study.optimisers, {})
+        settings["target"] = str(target.folder)
+    experiment = load_experiment(name)
+    config = experiment.resolve(arm, settings, smoke=True, task=task)
+    study = build(Run(place, experiment.study, experiment.name, arm, "32", config, task), "cpu")
+    found = [study.step(step) for step in range(1, STEPS + 1)]
+    return [{tag: float(value) for tag, value in row.items() if not tag.startswith(CLOCK)} for row in found]
+
+
+def noise(folder: Path) -> Path:
+    """As many images as a GAN of scenes asks for: 64 to train on, 2000 to score against."""
+    if not folder.exists():
+        folder.mkdir()
+        pixels = np.random.default_rng(0).integers(0, 256, (2064, 16, 16, 3), dtype=np.uint8)
+        for k, image in enumerate(pixels):
+            Image.fromarray(image).save(folder / f"{k:04d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pins")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    found = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(found)
+
+
+def test_every_case_is_pinned() -> None:
+    assert list(json.loads(PINS.read_text())) == list(CASES)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_first_losses_are_the_pinned_ones(case: str, place: Path) -> None:
+    pinned = json.loads(PINS.read_text())[case]
+    assert losses(case, place) == [pytest.approx(row, rel=TOLERANCE, abs=1e-7, nan_ok=True) for row in pinned]
+
+
+def write() -> None:
+    """Writes the file anew."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        found = {case: losses(case, Path(folder)) for case in CASES}
+    PINS.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        sys.exit(__doc__)
+    sys.path[0] = str(PINS.parent.parent)  # this checkout's packages, not the tests' folders of the same names
+    write()
