@@ -93,8 +93,8 @@ class GanStudy(Study[GanConfig], Filmed):
         compiled = torch.compile if config.compile else (lambda module: module)
         self.generator, self.discriminator, self.ema = (compiled(module) for module in self.modules.values())
         betas = (config.beta1, config.beta2)
-        self.add_optimiser("generator", self.adam(generator.parameters(), config.lr_g, betas))
-        self.add_optimiser("discriminator", self.adam(discriminator.parameters(), config.lr_d, betas))
+        self.add_optimiser("generator", self.adam(generator.parameters(), config.lr_g, betas=betas))
+        self.add_optimiser("discriminator", self.adam(discriminator.parameters(), config.lr_d, betas=betas))
         self._bank: Tensor | None = None
         self.epochs = Epochs(config.images, config.batch, config.seed)
 

@@ -50,7 +50,7 @@ class VaeStudy(Study[VaeConfig], Filmed, Between):
         self.decoder = self.add_network("decoder", decoder)
         self.likelihood = self.add_network("likelihood", make_likelihood(config), compiled=False)
         parameters = [p for module in self.modules.values() for p in module.parameters() if p.requires_grad]
-        self.add_optimiser("vae", self.adam(parameters, config.lr, (config.beta1, config.beta2)))
+        self.add_optimiser("vae", self.adam(parameters, config.lr, betas=(config.beta1, config.beta2)))
         self.data = SortOfClevr(separation=config.separation)
         self._bank: Tensor | None = None
         self.epochs = Epochs(config.images, config.batch, config.seed)

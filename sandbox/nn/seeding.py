@@ -11,7 +11,7 @@ from sandbox.base.seeding import keyed_generator
 from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d, content_bound
 
 M = TypeVar("M", bound=nn.Module)
-Start = float | int | Callable[[Tensor, torch.Generator], object]  # a number, or what fills a tensor in place from a stream
+Start = float | int | Callable[[Tensor, torch.Generator], object]  # a number, or what fills a tensor from a stream
 
 
 def with_start(layer: M, **starts: Start) -> M:

@@ -163,12 +163,9 @@ class Study(ABC, Generic[C]):
         self._rates[name] = [float(group["lr"]) for group in optimiser.param_groups]
         return optimiser
 
-    def adam(
-        self, parameters: Iterable[Any], lr: float, betas: tuple[float, float] = (0.9, 0.999), weight_decay: float = 0.0
-    ) -> Optimizer:
-        """Adam (Kingma and Ba 2015, arXiv 1412.6980), fused where the device has it; see `torch.optim.Adam`."""
-        fused = self.fabric.device.type in ("cpu", "cuda")
-        return torch.optim.Adam(parameters, lr, betas, weight_decay=weight_decay, fused=fused)
+    def adam(self, parameters: Iterable[Any], lr: float, **options: Any) -> Optimizer:
+        """Adam (Kingma and Ba 2015, arXiv 1412.6980), fused where the device has it; options of `torch.optim.Adam`."""
+        return torch.optim.Adam(parameters, lr, fused=self.fabric.device.type in ("cpu", "cuda"), **options)
 
     def set_rates(self, step: int) -> None:
         """Gives every optimiser the learning rates of a step, counted from 1."""

@@ -135,7 +135,7 @@ def test_a_finished_run_plays_in_a_notebook(finished: tuple[Path, str]) -> None:
     from sandbox.train.loading import load
 
     loaded = load(finished[0], "cpu")
-    assert loaded.networks.keys() == {"policy", "record"}
+    assert loaded.networks.keys() == {"policy"}
     assert loaded.study.film(frames=2, count=1, path="loop", seed=0).shape == (2, 1, 3, 210, 160)
 
 
@@ -143,5 +143,5 @@ def test_a_misspelt_game_is_one_line() -> None:
     done = subprocess.run(command("--env", "brekout"), env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "error: --env: no game 'brekout' among the 108 of ale-py; did you mean 'Breakout'?"
+        "error: --env is 'brekout': no game 'brekout' among the 108 of ale-py; did you mean 'Breakout'?"
     ]

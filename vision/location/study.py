@@ -42,7 +42,7 @@ class LocationStudy(ClassifierStudy[LocationConfig]):
 
     def make_optimiser(self) -> torch.optim.Optimizer:
         """Adam."""
-        return self.adam(self.network.parameters(), self.config.lr, (self.config.beta1, 0.999))
+        return self.adam(self.network.parameters(), self.config.lr, betas=(self.config.beta1, 0.999))
 
     def losses(self, rows: Int64[Tensor, " b"], step: int) -> dict[str, Tensor]:
         """Cross-entropy; the permutations are those of the seed and the step."""
