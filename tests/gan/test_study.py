@@ -84,7 +84,7 @@ def test_rates_fall_to_zero_over_the_last_share() -> None:
     study = make(steps=100, decay=0.5, lr_g=1e-3, lr_d=2e-3)
     rates = {}
     for step in (1, 50, 75, 100):
-        study._set_rates(step)
+        study.set_rates(step)
         rates[step] = [study.optimisers[name].param_groups[0]["lr"] for name in ("generator", "discriminator")]
     np.testing.assert_allclose(rates[1], [1e-3, 2e-3])
     np.testing.assert_allclose(rates[50], [1e-3, 2e-3])

@@ -30,7 +30,7 @@ from rl.saliency import (
     saliency_film,
     without_coordinates,
 )
-from rl.spec import RlConfig
+from rl.spec import CAPTIONS, RlConfig
 from rl.study import RlStudy
 from sandbox.film.encode import GIF_LIMIT, encode_gif
 from sandbox.nn.coordconv import CoordConv2d
@@ -237,7 +237,7 @@ def test_the_study_s_film_is_of_one_game_in_both_arms_and_fits(monkeypatch: pyte
         study.step(1)  # which leaves a graph in the policy
         ((name, (films[coord], fps)),) = study.films().items()
         assert (name, fps) == ("saliency", 8)
-        assert name in config.FILMS
+        assert name in CAPTIONS.films
         assert RlStudy(config.model_copy(update={"saliency": 1}), make_fabric("cpu", "32")).films() == {}
     assert np.array_equal(films[False][:, 22:], films[True][:, 22:, : films[False].shape[2]])
     content = encode_gif(films[True], fps)

@@ -65,7 +65,7 @@ def _coordinate_layers(*networks: nn.Module) -> list[CoordConv2d]:
 def _first_losses(arm: str, *, zeroed: bool) -> dict[str, float]:
     study = VaeStudy(_config(arm, width=4, e_width=4), make_fabric("cpu", "32"))
     if zeroed:
-        for layer in _coordinate_layers(study.encoder, study.decoder):
+        for layer in _coordinate_layers(study.modules["encoder"], study.decoder):
             nn.init.zeros_(layer.split_weight()[1])
     return {tag: float(value) for tag, value in study.step(1).items() if tag.startswith("loss/")}
 

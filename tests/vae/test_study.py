@@ -107,8 +107,8 @@ def test_rates_fall_to_zero_over_the_last_share() -> None:
     study = make(steps=100, decay=0.5, lr=2e-3)
     rates = []
     for step in (1, 50, 75, 100):
-        study._set_rate(step)
-        rates.append(study.optimiser.param_groups[0]["lr"])
+        study.set_rates(step)
+        rates.append(study.optimisers["vae"].param_groups[0]["lr"])
     np.testing.assert_allclose(rates, [2e-3, 2e-3, 1e-3, 0], atol=1e-12)
 
 
@@ -167,7 +167,7 @@ def remembering(monkeypatch: pytest.MonkeyPatch) -> VaeStudy:
     monkeypatch.setattr(module, "HELD_OUT", 130)
     study = make(images=64)
     known = study._tensor(study.data.render(np.arange(64 + 130)).images)
-    study.encoder, study.decoder = Codes(known), Memory(known)  # type: ignore[assignment]
+    study.modules["encoder"], study.decoder = Codes(known), Memory(known)  # type: ignore[assignment]
     return study
 
 

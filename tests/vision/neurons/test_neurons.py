@@ -24,7 +24,7 @@ from sandbox.train.device import make_fabric
 from vision.neurons.knockout import cut_off, fall_scores, knock_out, steps
 from vision.neurons.networks import make_network
 from vision.neurons.ranking import measure
-from vision.neurons.spec import RANKINGS, NeuronsConfig, table
+from vision.neurons.spec import CAPTIONS, RANKINGS, NeuronsConfig, table
 from vision.neurons.study import NeuronsStudy
 from vision.segment.config import REGIONS
 from vision.segment.iou import confusion, mious
@@ -295,7 +295,7 @@ def test_a_run_says_what_it_declares(data: str) -> None:
     assert preview.keys() == {"preview/miou"}
     assert study.film(frames=3, count=2, path="loop", seed=0).shape[:2] == (3, 2)
     ((name, (film, _)),) = study.films().items()
-    assert name in NeuronsConfig.FILMS
+    assert name in CAPTIONS.films
     assert len(film) == len(steps(16, 2, study.config.cut)) == 3
     assert not np.array_equal(film[0], film[-1])
     files = study.files()
