@@ -5,7 +5,7 @@
 Ours: ale-py's own vector of emulators; the precision that `--precision auto` resolves to (bf16: channels_last).
 Theirs: ``VecFrameStack(make_atari_env(...), 4)`` and ``CnnPolicy`` with the same hyperparameters, in float32; with
 --subproc one process a game. Both train through the same ``A2C.learn``, each side in a process of its own; ours keeps
-freed memory, as every run of the bench does (sandbox/memory.py). With --no-coord both have the same network and, by
+freed memory, as every run of the bench does (base/memory.py). With --no-coord both have the same network and, by
 default, the same rules of play; flags that change either, and --compile, change our side alone. A round times the same
 number of agent steps on each side, in turn; the ratio is the median over rounds. Goals: games alone 2, training 1.8 on
 two CPU cores.
@@ -26,7 +26,6 @@ import ale_py
 import gymnasium
 import numpy as np
 import torch
-from rl.door import arguments as with_the_game_s_name
 from stable_baselines3 import A2C
 from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
@@ -35,9 +34,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from rl.envs import AtariVecEnv
 from rl.spec import RlConfig
 from rl.study import make_agent
+from sandbox.base.guard import guarded
 from sandbox.base.memory import keep_freed_memory
 from sandbox.cli.flags import whole_number
-from sandbox.cli.train import guarded, parse
+from sandbox.cli.train import parse
 from sandbox.train.device import resolve_device, resolve_precision
 
 
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--subproc", action="store_true", help="theirs: one process a game")
     parser.add_argument("--json", type=Path)
     options, rest = parser.parse_known_args()
-    order = parse("rl", with_the_game_s_name(rest))
+    order = parse("rl", rest)
     config, device = cast(RlConfig, order.config), resolve_device(order.device)  # type: ignore[arg-type]
     precision = resolve_precision(config.precision, device)
     steps = max(1, options.stretch // config.batch) * config.batch

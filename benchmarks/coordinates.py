@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
+from sandbox.base.guard import guarded
 from sandbox.cli.flags import Parser, positive, whole_number
-from sandbox.cli.train import guarded, parse
+from sandbox.cli.train import parse
 from sandbox.train.device import make_fabric, resolve_device, resolve_precision
 from vision.coordinates.study import VisionStudy
 

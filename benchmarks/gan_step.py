@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from gan.study import GanStudy
 from sandbox.base.errors import RunError
-from sandbox.cli.train import guarded, parse
+from sandbox.base.guard import guarded
+from sandbox.cli.train import parse
 from sandbox.nn.blocks import UpBlock
 from sandbox.nn.coordconv import CoordConv2d, coordinate_planes
 from sandbox.train.device import make_fabric, resolve_device, resolve_precision

@@ -31,7 +31,7 @@ def test_the_wheel_has_every_config_and_its_type_marker(installed: Path) -> None
     }
     assert (installed / "sandbox/py.typed").exists()
     assert (installed / "vision/position/study.py").exists()
-    assert (installed / "sandbox/templates/report.html.jinja").exists()
+    assert (installed / "sandbox/report/templates/report.html.jinja").exists()
     assert not (installed / "tests").exists()
 
 

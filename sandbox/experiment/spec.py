@@ -7,6 +7,7 @@ package may go by another name, through an entry point, ``name = toy.spec:SPEC``
 """
 
 import re
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -15,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from sandbox.base.errors import UserError, nearest
+from sandbox.base.errors import UserError, nearest, one_line
 from sandbox.experiment.config import Config, choices
 from sandbox.experiment.names import installed_studies, study_names
 
@@ -146,21 +147,27 @@ def study_spec(name: str) -> StudySpec[Any]:
     """The spec of a study: the object of an entry point of that name, else ``SPEC`` of ``<name>.spec``.
 
     Raises:
-        UserError: there is no such study, or another package of that name stands before ours on Python's path.
+        UserError: there is no such study, it cannot be imported, or another package of that name stands before ours on
+            Python's path.
     """
     if name in installed_studies():
-        point = installed_studies()[name]
-        try:
-            found = point.load()
-        except (ImportError, AttributeError) as error:
-            raise UserError(f"the study {name!r} of {point.value} cannot be imported ({error})") from None
+        found = _imported(name, installed_studies()[name].load)
     elif _has_spec(name):
-        found = getattr(import_module(f"{name}.spec"), "SPEC", None)
+        found = getattr(_imported(name, lambda: import_module(f"{name}.spec")), "SPEC", None)
     else:
         raise UserError(_unknown(name))
     if not isinstance(found, StudySpec):
         raise UserError(f"the study {name!r} has no StudySpec called SPEC in {name}.spec")
     return found
+
+
+def _imported(name: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except Exception as error:  # whatever somebody's module raises
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"{type(error).__name__}: {one_line(error)} ({place.filename}, line {place.lineno})"
+        raise UserError(f"the study {name!r} cannot be imported: {said}") from None
 
 
 def _has_spec(name: str) -> bool:

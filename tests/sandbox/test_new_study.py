@@ -74,3 +74,34 @@ def test_it_is_compared_and_probed(workshop: Workshop, whole: tuple[Path, str]) 
     video = workshop.module("sandbox.video", root / PLACE)
     assert video.wait() == 2
     assert video.complaints() == [f"error: {root / PLACE}: the study beacon makes no films"]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import nothing_there", "the study 'broken' cannot be imported: ModuleNotFoundError: No module named"),
+        ("SPEC = 1", "the study 'broken' has no StudySpec called SPEC in broken.spec"),
+        ("def", "the study 'broken' cannot be imported: SyntaxError: invalid syntax"),
+        (None, "no study 'broken': there are beacon, "),
+    ],
+)
+def test_a_study_that_cannot_be_had_is_one_line(
+    workshop: Workshop, tmp_path: Path, code: str | None, said: str
+) -> None:
+    (tmp_path / "broken").mkdir()
+    if code is not None:
+        (tmp_path / "broken/spec.py").write_text(code)
+    (tmp_path / "it.yaml").write_text("study: broken")
+    command = workshop.module("sandbox", "train", "it.yaml", cwd=tmp_path, before="import sys\nsys.path.insert(0, '.')")
+    assert command.wait() == 2
+    (line,) = command.stderr.splitlines()
+    assert said.partition("beacon")[0] in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_name_in_a_file_imports_nothing_but_a_spec(workshop: Workshop, tmp_path: Path) -> None:
+    (tmp_path / "it.yaml").write_text("study: bomb")
+    (tmp_path / "bomb.py").write_text("open('exploded', 'w')")
+    command = workshop.module("sandbox", "train", "it.yaml", cwd=tmp_path, before="import sys\nsys.path.insert(0, '.')")
+    assert command.wait() == 2
+    assert not (tmp_path / "exploded").exists()

@@ -85,8 +85,9 @@ def test_another_game_has_a_folder_of_its_own(tmp_path: Path, given: list[str], 
     plan = parse([word.format(copy=copy) for word in given])
     assert plan.folder == Path(folder)
     cell = plan.cells()[0]
-    door = parse_run("rl", _door_flags(plan, cell, str(plan.experiment.path)))
-    assert (door.config, door.name) == (plan.config(cell), plan.name)
+    env = given[1:3]  # --env and the game
+    run = parse_run("rl", ["--config", str(plan.experiment.path), f"--arm={cell.arm}", "--seed=0", *env])
+    assert run.config == plan.config(cell)
 
 
 def test_a_game_s_folder_is_the_one_its_own_door_chooses() -> None:

@@ -182,9 +182,9 @@ def test_auto_on_a_gpu_asks_the_gpu(monkeypatch: pytest.MonkeyPatch, has: bool, 
 
 def test_bf16_computes_channels_last_and_refuses_to_continue_a_float32_run(workshop: Workshop, tmp_path: Path) -> None:
     seen = workshop.start("""
-import torch, sandbox.train.loop, gan.study
+import torch, sandbox.train.device, gan.study
 for precision in ("bf16", "32"):
-    fabric = sandbox.train.loop.make_fabric("cpu", precision)
+    fabric = sandbox.train.device.make_fabric("cpu", precision)
     with fabric.autocast():
         print((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
     study = gan.study.GanStudy(gan.study.GanConfig(width=2, d_width=2, images=64), fabric)
