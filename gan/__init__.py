@@ -1,1 +1,1 @@
-"""The GAN study: networks, losses and training on two-object Sort-of-CLEVR. Its door is `python -m sandbox.gan`."""
+"""The GAN study: networks, losses and training on two-object Sort-of-CLEVR. Its command is `python -m sandbox.gan`."""

@@ -31,7 +31,9 @@ class GanConfig(Config):
         "matched", description="matched: one topology in both arms; paper: the two published networks"
     )
     coord_in: Literal["g", "d", "gd"] = Field("gd", description="which networks of the coord arm know coordinates")
-    coord_layers: CoordLayers = Field("all", description="which of their convolutions do (matched only)")
+    coord_layers: CoordLayers = Field(
+        "all", description="which of their convolutions do: first, all, or names of layers (matched only)"
+    )
     with_r: bool = Field(False, description="the radius as a third coordinate")
     padding_mode: PaddingMode = Field("zeros", description="padding of every convolution (not of transposed ones)")
     width: int = Field(16, ge=1, le=512, description="generator channels at the image's size (matched only)")
@@ -84,6 +86,8 @@ class GanConfig(Config):
             raise ValueError(f"size is {self.size}: data shapes and architecture paper know 64 alone")
         if self.fid_weights and self.data == "shapes":
             raise ValueError("fid_weights is for data rooms and lsun: in shapes the objects themselves are read")
+        if self.architecture == "paper" and self.coord_layers not in ("first", "all"):
+            raise ValueError("coord_layers names layers: that is for architecture matched, not paper")
         if self.architecture == "paper" and (self.stem, self.head) != ("dense", "dense"):
             raise ValueError("stem tiled and head pooled are for architecture matched, not paper")
         return self

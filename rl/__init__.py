@@ -1,1 +1,1 @@
-"""The reinforcement learning study: Atari games, coordinate policies, A2C. Its door is `python -m sandbox.rl`."""
+"""The reinforcement learning study: Atari games, coordinate policies, A2C. Its command is `python -m sandbox.rl`."""

@@ -23,7 +23,7 @@ from rl.one_pass import KeepingPolicy
 from rl.spec import Padding, Pooling
 from sandbox.base.seeding import keyed_generator
 from sandbox.base.types import CoordLayers
-from sandbox.nn.blocks import Convolutions
+from sandbox.nn.blocks import Convolutions, place_by_name
 from sandbox.nn.coordconv import CoordConv2d
 
 NATURE = ((8, 4), (4, 2), (3, 1))  # kernel size and stride of each layer
@@ -40,7 +40,7 @@ class CoordCNN(BaseFeaturesExtractor):
         observation_space: pictures, channels first.
         features_dim: of the last, dense layer.
         coord: coordinate convolutions; without, the next two say nothing.
-        coord_layers: the first convolution knows coordinates, or all do.
+        coord_layers: ``first``: the first convolution knows coordinates; ``all``; or names, ``cnn.2``, or ``cnn.*``.
         with_r: the radius as a third coordinate.
         padding_mode: ``none`` as published, or how each convolution is padded by half its kernel.
         pooling: ``flatten`` as published, or a global ``mean`` or ``max`` over places.
@@ -79,6 +79,7 @@ class CoordCNN(BaseFeaturesExtractor):
             layers += [nn.ReLU()]
             channels = growth * width
         self.cnn = nn.Sequential(*layers, *_pooled(pooling))
+        place_by_name({"cnn": self.cnn}, {"cnn": convs})
         self.linear = nn.Sequential(nn.Linear(self._flat(observation_space), features_dim), nn.ReLU())
         self.bf16, self.dtype = bf16, torch.bfloat16 if bf16 else torch.float32
         self.layout = torch.channels_last if bf16 else torch.contiguous_format

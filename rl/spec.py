@@ -38,7 +38,9 @@ class RlConfig(Config):
     preview_every: int = Field(12_500, ge=1, le=10**9, description="updates between two pictures of the games")
     checkpoint_every: int = Field(2_500, ge=1, le=10**9, description="updates between two checkpoints")
 
-    coord_layers: CoordLayers = Field("first", description="which convolutions know coordinates")
+    coord_layers: CoordLayers = Field(
+        "first", description="which convolutions know coordinates: first, all, or names of layers"
+    )
     with_r: bool = Field(False, description="the radius as a third coordinate")
     padding_mode: Padding = Field("none", description="padding of convolutions; none: as published")
     pooling: Pooling = Field("flatten", description="end of the convolutions: all places (as published), mean or max")
@@ -103,7 +105,7 @@ class RlConfig(Config):
 
     @property
     def task_folder(self) -> str:
-        """``ms_pacman``, as the study's own door names it."""
+        """``ms_pacman``, as the study's own command names it."""
         return games()[self.env]
 
     def protocol(self, *, learning: bool) -> Protocol:

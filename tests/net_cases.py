@@ -16,6 +16,8 @@ ALLOWED = REPORTS | {
     "*/step-*/manifest.json sha256/*": "sums of the files above, whose values are compared",
     "*/environment.json commit": "the sides are two commits",
     "*/comparison/logs/* content": "progress bars, paths",
+    "loaded.json record/*": "counts and games are no network any more; checkpoints hold them as before",
+    "loaded.json target/*": "likewise the hash of what is probed",
     "*/comparison/budget only before": "no longer written",
     "*/comparison/runs/*.json only after": "written in its place",
 }

@@ -1,1 +1,1 @@
-"""The VAE study: networks, likelihoods, training on two-object Sort-of-CLEVR. Its door is `python -m sandbox.vae`."""
+"""The VAE study: networks, likelihoods, training on two-object Sort-of-CLEVR. Command: `python -m sandbox.vae`."""

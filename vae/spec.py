@@ -26,7 +26,8 @@ class VaeConfig(Config):
     )
     coord_in: CoordIn = Field("both", description="which networks of the coord arm know coordinates")
     coord_layers: CoordLayers = Field(
-        "all", description="which of their convolutions do; in the broadcast decoder always the first alone"
+        "all",
+        description="which of their convolutions do: first, all, or names of layers (broadcast decoder: first)",
     )
     with_r: bool = Field(False, description="the radius as a third coordinate")
     padding_mode: PaddingMode = Field("zeros", description="padding of every convolution")
@@ -58,6 +59,8 @@ class VaeConfig(Config):
     def _consistent(self) -> Self:
         if self.batch > self.images:
             raise ValueError(f"batch ({self.batch}) must not exceed images ({self.images})")
+        if self.decoder == "broadcast" and self.coord_in == "decoder" and self.coord_layers not in ("first", "all"):
+            raise ValueError("coord_layers names layers: decoder broadcast knows coordinates at its first layer alone")
         if self.decoder == "broadcast" and self.stem == "tiled":
             raise ValueError("stem tiled is for decoder matched: broadcast tiles the latent anyway")
         return self

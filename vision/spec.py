@@ -31,7 +31,9 @@ class VisionConfig(Config):
     architecture: Literal["matched", "paper"] = Field(
         "paper", description="matched: one topology in both arms; paper: the two published networks"
     )
-    coord_layers: CoordLayers = Field("all", description="which convolutions know coordinates (matched only)")
+    coord_layers: CoordLayers = Field(
+        "all", description="which convolutions know coordinates: first, all, or names of layers (matched only)"
+    )
     with_r: bool = Field(False, description="the radius as a third coordinate")
     padding_mode: PaddingMode = Field("zeros", description="padding of convolutions (not of transposed ones)")
     fs: int = Field(3, ge=1, le=9, description="kernel of the published plain networks (transposed: 2 to 4 were tried)")
@@ -71,6 +73,8 @@ class VisionConfig(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.architecture == "paper" and self.coord_layers not in ("first", "all"):
+            raise ValueError("coord_layers names layers: that is for architecture matched, not paper")
         if self.batch > SMALLEST_TRAINING_SET:
             raise ValueError(f"batch ({self.batch}) must not exceed the training set ({SMALLEST_TRAINING_SET} images)")
         return self

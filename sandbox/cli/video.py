@@ -8,6 +8,7 @@ python -m sandbox.video runs/vae/sort_of_clevr/coord/seed-0 --from 50000 --to pi
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
@@ -19,8 +20,9 @@ from sandbox.experiment.run import Run, read_run
 from sandbox.experiment.spec import study_spec
 from sandbox.film.encode import encode_gif, encode_mp4
 from sandbox.film.grids import side_by_side, tile
-from sandbox.train.loading import load
-from sandbox.train.study import Between, Filmed
+
+if TYPE_CHECKING:
+    from sandbox.train.study import Filmed
 
 ENLARGED = 3  # times, where a film shows a single walk
 
@@ -44,6 +46,9 @@ def film_of_runs(
     Raises:
         UserError: a folder holds no run, the runs' pictures differ in size, or their study makes no such films.
     """
+    from sandbox.train.loading import load  # seconds, which --help and mistakes need not wait for
+    from sandbox.train.study import Between, Filmed
+
     films: dict[str, Frames] = {}
     study = filmed_study(runs[0])
     frames, grid = frames or study.film_frames, grid or study.film_grid
@@ -67,13 +72,15 @@ def film_of_runs(
         raise UserError(str(error)) from None
 
 
-def filmed_study(folder: Path | str) -> type[Filmed]:
+def filmed_study(folder: Path | str) -> "type[Filmed]":
     """The class of a run's study, which knows how long its films are, how they are laid out and how fast they go.
 
     Raises:
         UserError: the folder holds no run, or one of a study that makes no films.
     """
     run = read_run(folder)
+    from sandbox.train.study import Filmed
+
     study = study_spec(run.study).load()
     if not issubclass(study, Filmed):
         raise UserError(f"{run.folder}: the study {run.study} makes no films")

@@ -64,6 +64,8 @@ class Config(BaseModel):
     def _layers(cls, value: str) -> str:
         if not re.fullmatch(r"[\w.*?\[\]!-]+(,[\w.*?\[\]!-]+)*", value):
             raise ValueError("allowed are first, all, or names and patterns of layers: blocks.0.conv,to_*")
+        if value.isalpha() and value not in ("first", "all") and (close := nearest(value, ("first", "all"))):
+            raise ValueError(f"allowed are first, all, or names and patterns of layers{close}")
         return value
 
     def seen(self, step: int) -> int:

@@ -102,7 +102,7 @@ def read_order(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read: {one_line(error)}") from None
     keys = {"folder", "study", "experiment", "arm", "task", "device", "budget", "config"}
-    if not isinstance(document, dict) or document.keys() != keys:
+    if not isinstance(document, dict) or document.keys() != keys or not isinstance(document["config"], dict):
         raise UserError(f"{file} is no order of a run: it must hold {', '.join(sorted(keys))}")
     return document
 
@@ -125,6 +125,8 @@ def main() -> None:
     """Makes the run that the first argument describes."""
     if hasattr(signal, "pthread_sigmask"):  # Ray's workers block SIGINT, and their children inherit that
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    if len(sys.argv) != 2:
+        raise UserError("python -m sandbox.launcher.worker FILE: a comparison starts it, for one of its runs")
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     from sandbox.experiment.config import validated
     from sandbox.experiment.run import Run

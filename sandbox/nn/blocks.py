@@ -80,12 +80,14 @@ def place_by_name(networks: Mapping[str, nn.Module], convs: Mapping[str, Convolu
         convs: what each network was built with, all with the same ``layers``.
 
     Raises:
-        UserError: a name or pattern fits no convolution of a network that is to know coordinates.
+        UserError: a name or pattern fits no convolution of the networks that are to know coordinates (where none is to:
+            of any).
     """
     (layers,) = {conv.layers for conv in convs.values()}
-    knowing = {name: network for name, network in networks.items() if convs[name].coord}
-    if layers in ("first", "all") or not knowing:
+    if layers in ("first", "all"):
         return
+    # A plain arm converts nothing, and is told of a wrong name all the same.
+    knowing = {name: network for name, network in networks.items() if convs[name].coord} or networks
     places = [(network, layer) for network, module in knowing.items() for layer in convolution_names(module)]
     chosen: dict[str, list[str]] = {network: [] for network in knowing}
     for pattern in layers.split(","):
@@ -99,7 +101,7 @@ def place_by_name(networks: Mapping[str, nn.Module], convs: Mapping[str, Convolu
         for network, layer in fits:
             chosen[network].append(layer)
     for network, names in chosen.items():
-        if names:
+        if names and convs[network].coord:
             coordify(knowing[network], names, convs[network].with_r)
 
 

@@ -9,8 +9,8 @@ Liu et al., "An Intriguing Failing of Convolutional Neural Networks and the Coor
     conv(concat(x, planes), W) + b  =  conv(x, W_content)  +  [conv(planes, W_coordinate) + b]
 
 and the bracket is one map for the whole batch: it is computed for one image and added in place. The stored weight keeps
-the concatenated shape, content channels first, so that weights exchange with every other CoordConv. sandbox/planes.py
-holds the arithmetic, benchmarks/coordconv.py measures it.
+the concatenated shape, content channels first, so that weights exchange with every other CoordConv. planes.py holds the
+arithmetic, benchmarks/coordconv.py measures it.
 """
 
 import math

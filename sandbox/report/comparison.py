@@ -191,7 +191,7 @@ def _budget(plan: Plan, rows: Sequence[Row]) -> Budget:
     older = plan.folder / "comparison" / "budget"  # of a comparison that was made before runs had order files
     if older.is_file() and older.read_text() == "macs":
         return "macs"
-    return "macs" if {_told(plan.order(cell)) for cell in plan.cells()} == {"macs"} else "none"
+    return "macs" if {_told(plan.order(cell)) for cell in plan.cells()} - {"none"} == {"macs"} else "none"
 
 
 def _told(order: Path) -> str:

@@ -104,5 +104,6 @@ class Loader:
 
 
 def _deaf(worker: int) -> None:
-    """A Ctrl-C reaches workers too; the loop finishes its step and stops them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A Ctrl-C or a SIGTERM to all processes reaches workers too; the loop finishes its step and ends them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

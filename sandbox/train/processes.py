@@ -108,7 +108,9 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     parts = [torch.zeros_like(p) if grad is None else grad for p, grad in zip(wanted, grads, strict=True)]
     there = torch.tensor([float(grad is not None) for grad in grads], device=parts[0].device)
     *means, anywhere = _means([*parts, there])  # every process sends as much, whatever it has
-    for parameter, part, found in zip(wanted, means, anywhere.tolist(), strict=True):
+    # Asked only where it matters here: reading the answer waits for a GPU.
+    somewhere = anywhere.tolist() if any(grad is None for grad in grads) else [1.0] * len(grads)
+    for parameter, part, found in zip(wanted, means, somewhere, strict=True):
         if found:
             parameter.grad = torch.empty_like(parameter) if parameter.grad is None else parameter.grad
             parameter.grad.copy_(part)

@@ -14,6 +14,7 @@ from stable_baselines3.common.torch_layers import NatureCNN
 
 from rl.envs import AtariVecEnv
 from rl.policies import POLICIES, ActorCoordPolicy, CoordCNN, seed_policy
+from sandbox.base.errors import UserError
 from sandbox.nn.coordconv import CoordConv2d
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -184,3 +185,15 @@ def test_without_padding_a_plain_agent_sees_the_border() -> None:
     torch.testing.assert_close(inside[0], inside[1])  # beyond four columns from the border all look alike
     assert (edges[0] - edges[1]).abs().max() > 1e-3
     assert 0.6 < accuracy(coord=False, padding_mode="none") <= 0.9
+
+
+def test_coordinates_go_to_the_convolutions_that_are_named() -> None:
+    made = CoordCNN(SPACE, coord_layers="cnn.2")
+    assert [isinstance(layer, CoordConv2d) for layer in made.cnn if isinstance(layer, torch.nn.Conv2d)] == [
+        False,
+        True,
+        False,
+    ]
+    for coord in (True, False):
+        with pytest.raises(UserError, match=r"no convolution is called 'cnn\.9'"):
+            CoordCNN(SPACE, coord=coord, coord_layers="cnn.9")

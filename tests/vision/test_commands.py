@@ -1,4 +1,4 @@
-"""The door of the coordinate tasks as a user runs it."""
+"""The command of the coordinate tasks as a user runs it."""
 
 import signal
 from pathlib import Path

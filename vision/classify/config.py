@@ -22,7 +22,9 @@ class ClassifierConfig(Config):
     config_field: ClassVar[str | None] = "task"
     DATA: ClassVar[tuple[str, ...]] = ("batch", "images", "test_images")
 
-    coord_layers: CoordLayers = Field("all", description="which convolutions of the coord arms know coordinates")
+    coord_layers: CoordLayers = Field(
+        "all", description="which convolutions of the coord arms know coordinates: first, all, or names of layers"
+    )
     with_r: bool = Field(False, description="the radius as a third coordinate")
     images: int = Field(4096, ge=32, le=10**9, description="training images of the classifier")
     test_images: int = Field(512, ge=2, le=10**9, description="held-out images that score the classifier")

@@ -129,7 +129,8 @@ def _of_run(config: PositionConfig, device: torch.device) -> Encoder:
         encoder = loaded.study.encoder(config.target_module)
     except UserError as error:
         raise UserError(f"--target {config.target}, --target-module: {error}") from None
-    name = next(name for name, network in loaded.networks.items() if encoder.network in list(network.modules()))
+    holds = (name for name, network in loaded.networks.items() if encoder.network in list(network.modules()))
+    name = next(holds, config.target_module or "its encoder")
     note = f"{config.target}, {name}, after {loaded.step} steps."
     if encoder.draw is not None:
         note += " It has no image input: random latents stand for natural images."

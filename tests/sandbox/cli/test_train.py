@@ -31,10 +31,10 @@ def signals() -> Iterator[None]:
     signal.signal(signal.SIGTERM, old)
 
 
-def exits(code: int, door: object, capsys: pytest.CaptureFixture[str]) -> str:
-    """Runs a door that ends with ``code`` and one line on stderr, which it returns."""
+def exits(code: int, command: object, capsys: pytest.CaptureFixture[str]) -> str:
+    """Runs a command that ends with ``code`` and one line on stderr, which it returns."""
     with pytest.raises(SystemExit) as end:
-        guarded(door)  # type: ignore[arg-type]
+        guarded(command)  # type: ignore[arg-type]
     said = capsys.readouterr()
     assert end.value.code == code
     assert said.err.count("\n") == 1
@@ -204,10 +204,10 @@ def test_whole_numbers_and_names_as_flags() -> None:
 def test_every_end_has_its_code_and_its_line(
     signals: None, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str
 ) -> None:
-    def door() -> None:
+    def command() -> None:
         raise error
 
-    assert exits(code, door, capsys).startswith(line)
+    assert exits(code, command, capsys).startswith(line)
 
 
 def test_a_defect_of_ours_keeps_its_traceback(signals: None) -> None:

@@ -93,6 +93,9 @@ def test_a_name_that_fits_nothing_is_one_line_with_the_nearest() -> None:
     typo = Convolutions(True, "frist")
     with pytest.raises(UserError, match=r"'frist'.*did you mean 'first'"):
         place_by_name({"network": network(typo)}, {"network": typo})
+    plain = Convolutions(False, "stem")
+    with pytest.raises(UserError, match="no convolution is called 'stem'"):  # the other arm is told, too
+        place_by_name({"network": network(plain)}, {"network": plain})
     # The name must fit where coordinates are to go: else the arm would be the plain one without a word.
     two = {"g": network(Convolutions(True, "d.0")), "d": network(Convolutions(False, "d.0"))}
     with pytest.raises(UserError, match=r"'d\.0'"):

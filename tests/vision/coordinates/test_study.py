@@ -213,7 +213,7 @@ def test_a_film_shows_what_is_asked_for_and_what_is_said(task: str) -> None:
     assert (film == np.array([222, 110, 20])[:, None, None]).all(2).any((2, 3)).all()
 
 
-# ---- the door
+# ---- the command
 
 
 def test_the_task_chooses_the_file_and_the_split_its_task(tmp_path: Path) -> None:
