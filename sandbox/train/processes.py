@@ -132,7 +132,7 @@ def _means(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [part.view_as(tensor).to(tensor.dtype) for tensor, part in zip(tensors, parts, strict=True)]
 
 
-# ---- what the loop calls: torch's own collectives, since they work before there is a Fabric; Fabric's all_reduce adds a
+# ---- what the loop calls: torch's own collectives, which work before there is a Fabric; Fabric's all_reduce adds a
 # barrier to each, and adds up in another way where the backend is not called gloo
 
 
