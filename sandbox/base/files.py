@@ -1,12 +1,17 @@
-"""Files that are whole or absent: written beside, flushed to the disk, renamed once."""
+"""Files that are whole or absent: written beside, flushed to the disk, renamed once. Reading: reading.py."""
 
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from sandbox.base.errors import warn
+
+SEAL = "seal"  # key of a JSON file's checksum
 
 
 @contextmanager
@@ -47,25 +52,65 @@ def write_file(path: Path, content: bytes) -> None:
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Writes a file in one piece: a reader, or a kill at any moment, sees the old content or the new.
 
+    A folder in the way is set aside; see `make_way`.
+
     Raises:
         OSError: the disk is full or the folder cannot be written; the old file stands.
     """
+    make_way(path)
     beside = path.with_name(f".{path.name}.part")
+    remove(beside)
     try:
         write_file(beside, content.encode() if isinstance(content, str) else content)
         beside.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        remove(beside)
     fsync(path.parent)
 
 
-def json_text(document: Any) -> str:
-    """JSON, indented, keys in their order. NaN and infinities become null: JSON has none."""
-    return json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
+def remove(path: Path) -> None:
+    """Removes a file, a folder or a link, but not what the link leads to; nothing where nothing is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
-def write_json(path: Path, document: Any) -> None:
-    """Writes `json_text` in one piece; raises what `write_atomically` does."""
+def set_aside(path: Path, why: str) -> None:
+    """Renames a file or folder to ``damaged-<name>`` beside it, with a warning that names it and says why."""
+    target, k = path.with_name(f"damaged-{path.name}"), 2
+    while target.exists() or target.is_symlink():
+        target, k = path.with_name(f"damaged-{path.name}-{k}"), k + 1
+    path.rename(target)
+    warn(f"{path} {why}: set aside as {target.name}")
+
+
+def make_way(path: Path, *, folder: bool = False) -> None:
+    """Sets aside what stands where a file (a folder) of ours belongs and is none: a folder, a pipe, a dead link."""
+    if not (path.exists() or path.is_symlink()) or (path.is_dir() if folder else path.is_file()):
+        return
+    what = "is a folder" if path.is_dir() else "is a file" if path.is_file() else "is neither a file nor a folder"
+    set_aside(path, what)
+
+
+def json_text(document: dict[str, Any]) -> str:
+    """JSON, indented, keys in their order, a checksum last. NaN and infinities become null: JSON has none."""
+    plain = _finite(document)
+    return json.dumps({**plain, SEAL: seal(plain)}, indent=2, allow_nan=False) + "\n"
+
+
+def seal(document: dict[str, Any]) -> str:
+    """The checksum of a JSON document, whatever the order of its keys.
+
+    Raises:
+        ValueError: it holds what JSON cannot.
+    """
+    plain = json.loads(json.dumps(document, allow_nan=False))  # keys as they come back
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Writes `json_text` in one piece; raises what `write_atomically` does. `sandbox.base.reading.read_json` reads."""
     write_atomically(path, json_text(document))
 
 
