@@ -2,9 +2,11 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from sandbox.base.errors import UserError, nearest, one_line
+from sandbox.base.paths import at_home
 
 
 class Parser(argparse.ArgumentParser):
@@ -71,3 +73,16 @@ def one_of(*names: str, alias: Callable[[str], str] = str) -> Callable[[str], st
         return name
 
     return parse
+
+
+def path(text: str) -> Path:
+    """An argparse type: a path, ``~`` the home folder; not an empty one, nor one that no system takes."""
+    return Path(path_text(text))
+
+
+def path_text(text: str) -> str:
+    """An argparse type: what `path` takes, as text: for settings, whose file keeps it."""
+    try:
+        return at_home(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
