@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from sandbox.base.types import CoordLayers, Law, PaddingMode
 from sandbox.data.shapes import Separation
-from sandbox.experiment.config import Config
+from sandbox.experiment.config import Config, PathText
 from sandbox.experiment.spec import Score, StudySpec
 
 Loss = Literal["nonsaturating", "relativistic", "hinge", "paper"]
@@ -62,17 +62,14 @@ class GanConfig(Config):
     )
     data: Data = Field("shapes", description="shapes: Sort-of-CLEVR; rooms: drawn bedrooms; lsun: photographs on disk")
     size: int = Field(64, ge=16, le=512, description="pixels along an image's edge, a power of two (shapes: 64)")
-    data_root: str = Field(
-        "data/lsun", coerce_numbers_to_str=True,
-        description="folder of CATEGORY_train_lmdb, or of images (lsun)",
+    data_root: PathText = Field(
+        "data/lsun", description="folder of CATEGORY_train_lmdb, or of images (lsun)",
     )  # fmt: skip
-    data_cache: str = Field(
-        "", coerce_numbers_to_str=True,
-        description="folder for the resized images; nothing: beside the data (lsun)",
+    data_cache: PathText = Field(
+        "", description="folder for the resized images; nothing: beside the data (lsun)",
     )  # fmt: skip
-    fid_weights: str = Field(
-        "", coerce_numbers_to_str=True,
-        description="file of Inception weights: FID and KID are scored too (rooms, lsun); see the README",
+    fid_weights: PathText = Field(
+        "", description="file of Inception weights: FID and KID are scored too (rooms, lsun); see the README",
     )  # fmt: skip
     category: Category = Field("bedroom", description="which of LSUN's scenes; drawn_bedroom: the stand-in (lsun)")
 

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sandbox.base.errors import UserError
-from sandbox.cli.flags import Parser, one_of, positive, whole_number
+from sandbox.base.errors import UserError, in_words, listed
+from sandbox.cli.flags import Parser, one_of, path, positive, whole_number
 from sandbox.cli.train import DEVICES, add_fields, overrides_of, own_name
 from sandbox.experiment.config import SEEDS
-from sandbox.experiment.file import Experiment, load_experiment
+from sandbox.experiment.file import MANY_SEEDS, Experiment, load_experiment
 from sandbox.experiment.spec import study_spec
 from sandbox.experiment.sweep import expand
 from sandbox.launcher.plan import Options, Plan
@@ -25,12 +25,14 @@ EPILOG = """examples:
 
 
 def _seeds(text: str) -> list[int] | int:
+    if (count := text.count(",")) >= MANY_SEEDS:
+        raise argparse.ArgumentTypeError(f"{in_words(text)} names {count + 1} seeds: at most {MANY_SEEDS} are compared")
     numbers = [whole_number(0, SEEDS - 1)(part) for part in text.removesuffix(",").split(",")]
     if len(set(numbers)) < len(numbers):
-        raise argparse.ArgumentTypeError(f"{text!r} names a seed twice")
+        raise argparse.ArgumentTypeError(f"{in_words(text)} names a seed twice")
     if "," in text:
         return numbers
-    return whole_number(1, 10_000)(text)
+    return whole_number(1, MANY_SEEDS)(text)
 
 
 def _parser(experiment: Experiment | None) -> Parser:
@@ -43,11 +45,11 @@ def _parser(experiment: Experiment | None) -> Parser:
                        help=f"the reference first (default: {_listed(experiment, 'compared')}; "
                             f"there are {_listed(experiment, 'arms')})")  # fmt: skip
     if experiment is not None and experiment.tasks:
-        which.add_argument("--tasks", nargs="+", metavar="NAME", help=f"{', '.join(experiment.tasks)} (default: all)")
+        which.add_argument("--tasks", nargs="+", metavar="NAME", help=f"{listed(experiment.tasks)} (default: all)")
     which.add_argument("--seeds", type=_seeds, metavar="N",
                        help=f"how many, or which: 3,5,7 or 5, (default: {_listed(experiment, 'seeds')})")  # fmt: skip
     which.add_argument("--name", help="names the folder in place of the experiment; for runs with other settings")
-    which.add_argument("--root", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
+    which.add_argument("--root", type=path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
     which.add_argument("--budget", type=one_of("steps", "macs"), default="steps", metavar="{steps,macs}",
                        help="what every arm has the same of: training steps (default), or multiply-adds, those of the "
                             "reference; the folder is then called CONFIG_macs")  # fmt: skip
@@ -75,7 +77,7 @@ def _parser(experiment: Experiment | None) -> Parser:
 
 
 def _listed(experiment: Experiment | None, attribute: str) -> str:
-    return "the file's" if experiment is None else " ".join(map(str, getattr(experiment, attribute)))
+    return "the file's" if experiment is None else listed(getattr(experiment, attribute)).replace(", ", " ")
 
 
 def parse(arguments: Sequence[str] | None = None) -> Plan:
@@ -97,7 +99,7 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
         add_fields(parser, model, experiment, leave_out=("coord", "seed", *chosen))
         flag = f"--{model.task_field}"
         if experiment.tasks and any(word.split("=")[0] == flag for word in arguments):
-            raise UserError(f"{flag}: {experiment.path} has several: --tasks names some, {', '.join(experiment.tasks)}")
+            raise UserError(f"{flag}: {experiment.path} has several: --tasks names some, {listed(experiment.tasks)}")
     parser.add_argument("-h", "--help", action="help", help="this page")
     options = parser.parse(arguments)
     assert experiment is not None  # the parser asks for CONFIG
@@ -141,5 +143,6 @@ def _chosen(experiment: Experiment, options: argparse.Namespace) -> tuple[int, .
         return experiment.seeds[:1] if options.sweep else experiment.seeds
     if isinstance(seeds, list):
         return tuple(seeds)
-    more = (seed for seed in range(seeds + len(experiment.seeds)) if seed not in experiment.seeds)
+    own = set(experiment.seeds)
+    more = (seed for seed in range(seeds + len(own)) if seed not in own)
     return tuple([*experiment.seeds, *more][:seeds])

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.base.errors import UserError, nearest
+from sandbox.base.errors import UserError, in_words, listed, nearest, one_line
 from sandbox.base.types import Device
 from sandbox.base.world import announced
-from sandbox.cli.flags import Parser, one_of
-from sandbox.experiment.config import Config, choices
+from sandbox.cli.flags import Parser, one_of, path, path_text
+from sandbox.experiment.config import Config, choices, is_path
 from sandbox.experiment.file import Experiment, load_experiment
 from sandbox.experiment.names import config_title
 from sandbox.experiment.spec import folder_of, study_spec, tasks_of
@@ -61,7 +61,7 @@ def _parser(command: str | None, description: str = "", epilog: str = "") -> Par
     arms.add_argument("--coord", dest="arm", action="store_const", const="coord", help="the same as --arm coord")
     arms.add_argument("--no-coord", dest="arm", action="store_const", const="conv", help="the same as --arm conv")
     which.add_argument("--name", help="names the run's folder in place of the experiment; for runs with other settings")
-    which.add_argument("--root", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
+    which.add_argument("--root", type=path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
     how = parser.add_argument_group("how it runs")
     how.add_argument("--smoke", action="store_true",
                      help="the same recipe shrunk, every part run, under ROOT/smoke; settings given hold")  # fmt: skip
@@ -85,6 +85,7 @@ def add_fields(
         flag, target = f"--{name.replace('_', '-')}", f"field_{name}"
         default = experiment.values.get(name, field.default)
         shown = {True: "on", False: "off"}[default] if isinstance(default, bool) else default
+        shown = one_line(shown, 100) if isinstance(shown, str) else in_words(shown)
         text, names = f"{field.description} (default: {shown})", ",".join(choices(field))
         long = len(names) > _WIDEST
         text = (f"{text}: {names.replace(',', ', ')}" if long else text).replace("%", "%%")
@@ -93,7 +94,8 @@ def add_fields(
                                default=argparse.SUPPRESS, help=text)  # fmt: skip
         else:
             metavar = "NAME" if long else f"{{{names}}}" if names else "N" if field.annotation is int else "X"
-            group.add_argument(flag, dest=target, default=argparse.SUPPRESS, metavar=metavar, help=text)
+            group.add_argument(flag, dest=target, default=argparse.SUPPRESS, metavar=metavar, help=text,
+                               type=path_text if is_path(field) else str)  # fmt: skip
 
 
 def overrides_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def overrides_of(options: argparse.Namespace) -> dict[str, Any]:
 
 def _description(experiment: Experiment, tasks: Mapping[str, str]) -> str:
     arms = "\n".join(
-        f"  {arm:20} {', '.join(f'{key}: {str(value).lower()}' for key, value in values.items()) or 'no change'}"
+        f"  {arm:20} {', '.join(f'{key}: {_shown(value)}' for key, value in values.items()) or 'no change'}"
         for arm, values in experiment.arms.items()
     )
     return (
@@ -111,6 +113,10 @@ def _description(experiment: Experiment, tasks: Mapping[str, str]) -> str:
         "Stopped (Ctrl-C) or killed, the same command continues; complete, it prints the results."
         f"{_all_tasks(tasks)}"
     )
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else in_words(value).lower()
 
 
 def _all_tasks(tasks: Mapping[str, str]) -> str:
@@ -149,10 +155,13 @@ def _experiment(command: str | None, tasks: Mapping[str, str], arguments: Sequen
     if field:
         parser.add_argument(f"--{field}", dest="chosen")
     early, _ = parser.parse_known_args(arguments)
-    chosen = early.chosen
+    name, chosen = early.config, early.chosen
+    if name is not None and _names_tasks(load_experiment(name)):
+        chosen = None  # it is a task of the file
     if chosen is not None and chosen not in tasks:
-        raise UserError(f"--{field} is {chosen!r}: allowed are {', '.join(tasks)}{nearest(chosen, tasks)}")
-    name = early.config or (f"{command}/{chosen}" if chosen else default)
+        raise UserError(f"--{field} is {in_words(chosen)}: allowed are {listed(tasks)}{nearest(chosen, tasks)}")
+    if name is None:
+        name = f"{command}/{chosen}" if chosen else default
     experiment = load_experiment(name)
     if folder_of(experiment.study) != command:
         right = study_spec(experiment.study).command
@@ -161,8 +170,16 @@ def _experiment(command: str | None, tasks: Mapping[str, str], arguments: Sequen
     fields = study_spec(experiment.study).config.model_fields
     own = experiment.values.get(field, fields[field].default) if field else None
     if chosen and chosen != own:
-        raise UserError(f"--{field} is {chosen!r}, but {experiment.path} is for {own!r}: leave one of the two out")
+        raise UserError(
+            f"--{field} is {in_words(chosen)}, but {experiment.path} is for {own!r}: leave one of the two out"
+        )
     return experiment
+
+
+def _names_tasks(experiment: Experiment) -> bool:
+    """Whether the flag that otherwise chooses a command's file names a task of this one."""
+    model = study_spec(experiment.study).config
+    return bool(experiment.tasks) and model.task_field == model.config_field
 
 
 def parse(command: str | None, arguments: Sequence[str] | None = None) -> Order:
@@ -183,13 +200,13 @@ def parse(command: str | None, arguments: Sequence[str] | None = None) -> Order:
     model = study_spec(experiment.study).config
     parser = _parser(command, _description(experiment, tasks), _examples(experiment, command))
     field = model.config_field
-    if field and command:
+    if field and command and not _names_tasks(experiment):
         parser.add_argument(f"--{field}", dest=f"field_{field}", default=argparse.SUPPRESS, metavar="NAME",
                             help=f"one of {', '.join(tasks)}; chooses the file too, unless --config does")  # fmt: skip
     if experiment.tasks:
         names = one_of(*experiment.tasks, alias=model.task_name)
         parser.add_argument(f"--{model.task_field}", dest="task", type=names, metavar="NAME",
-                            help=f"one of {', '.join(experiment.tasks)} (default: the first)")  # fmt: skip
+                            help=f"one of {listed(experiment.tasks)} (default: the first)")  # fmt: skip
     leave_out = ["coord", *([field] if field else []), *[model.task_field] * bool(experiment.tasks)]
     add_fields(parser, model, experiment, leave_out)
     parser.add_argument("-h", "--help", action="help", help="this page")
@@ -211,7 +228,8 @@ def _order(experiment: Experiment, options: argparse.Namespace, *, own_file: boo
     placed = study_spec(experiment.study).config.placed(overrides, experiment.arms)
     if arm is None and not own_file:
         arm, name = placed[0], placed[1] if name is None else name
-    arm = arm or ("coord" if "coord" in experiment.arms else next(iter(experiment.arms)))
+    if arm is None:
+        arm = "coord" if "coord" in experiment.arms else next(iter(experiment.arms))
     task = (options.task or next(iter(experiment.tasks))) if experiment.tasks else None
     config = experiment.resolve(arm, overrides, smoke=options.smoke, task=task)
     name = own_name(experiment, overrides) if name is None else name

@@ -6,15 +6,28 @@ A study's spec holds its own model, derived from `Config`, each field with a hel
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
-from sandbox.base.errors import UserError, nearest, one_line
+from sandbox.base.errors import UserError, in_words, listed, nearest, one_line
+from sandbox.base.paths import LONGEST, at_home
 
 COMMAND_LINE = "the command line"
 SEEDS = 2**31
+_GIVEN = "given"  # pydantic's context of values that a user wrote, rather than a program
+_ROOM = 420  # characters of all complaints about one configuration
+_EXPONENT = re.compile(r"[-+]?\d{1,20}(\.\d{0,20})?[eE]\+?\d{1,2}")
+
+
+def _path(value: str, info: Any) -> str:  # a ValidationInfo, which beartype cannot check
+    # Nothing at all is the default of many, and stands in every run's file; a user who gives it has made a slip.
+    return at_home(value) if value or info.context == _GIVEN else value
+
+
+# A setting that is a path, ``~`` the home folder. ``data: PathText = Field("", description="nothing: none")``.
+PathText = Annotated[str, Field(coerce_numbers_to_str=True), AfterValidator(_path)]
 
 
 class Config(BaseModel):
@@ -57,6 +70,10 @@ class Config(BaseModel):
         if kind in (int, float) and isinstance(value, bool):
             # YAML reads `steps: yes` as true, and pydantic true as 1.
             raise ValueError(f"allowed are {allowed(cls.model_fields[str(info.field_name)])}")
+        if isinstance(value, str) and len(value) > LONGEST:
+            raise ValueError(f"it has {len(value)} characters, a setting at most {LONGEST}")
+        if kind is int and isinstance(value, str) and _EXPONENT.fullmatch(value.strip()):
+            return float(value)  # 1e3: a text to YAML 1.1, a number to everybody else
         return value
 
     @field_validator("coord_layers", check_fields=False)
@@ -135,37 +152,61 @@ def folder_name(name: object, what: str) -> str:
     Raises:
         UserError: it cannot: a slash, a leading dot, nothing at all.
     """
-    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]{0,63}", name):
+    fits = isinstance(name, str) and re.fullmatch(r"\w[\w.-]{0,63}", name) and len(name.encode()) < 256
+    if not isinstance(name, str) or not fits:
         allowed = "letters, digits, '-', '_' and '.', at most 64, the first no '-' or '.'"
         quote = " (in YAML, no, on and numbers want quotes)" if not isinstance(name, str) else ""
-        raise UserError(f"{what} is {one_line(repr(name), 80)}{quote}, but names a folder: allowed are {allowed}")
+        raise UserError(f"{what} is {in_words(name, 80)}{quote}, but names a folder: allowed are {allowed}")
     return name
 
 
-def validated(model: type[Config], values: Mapping[str, Any], source: str) -> Config:
+def validated(model: type[Config], values: Mapping[str, Any], source: str, *, given: bool = False) -> Config:
     """``model(**values)``, its complaints turned into one line.
+
+    Args:
+        model: the study's.
+        values: field -> value.
+        source: where they come from, for the message.
+        given: a user wrote them all, so that none may be an empty path.
 
     Raises:
         UserError: names the source, the value, what is allowed and the nearest name.
     """
     try:
-        return model.model_validate(dict(values))
+        return model.model_validate(dict(values), context=_GIVEN if given else None)
     except ValidationError as error:
-        raise UserError("; ".join(_complaint(model, item, source) for item in error.errors())) from None
+        problems = error.errors(include_url=False)
+        said = ""
+        for k, item in enumerate(problems):
+            complaint = _complaint(model, item, source)
+            if said and len(said) + len(complaint) > _ROOM:
+                said += f"; and {len(problems) - k} more"
+                break
+            said += f"; {complaint}" if said else complaint
+        raise UserError(said) from None
 
 
 def _complaint(model: type[Config], item: Any, source: str) -> str:
     name = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return f"unknown key {name!r} in {source}{nearest(name, model.model_fields)} (--help lists all)"
+        return f"unknown key {in_words(name)} in {source}{nearest(name, model.model_fields)} (--help lists all)"
     if name not in model.model_fields:
         return f"{source}: {one_line(item['msg'].removeprefix('Value error, '))}"
-    options, value = choices(model.model_fields[name]), item["input"]
+    field, value = model.model_fields[name], item["input"]
     what = f"--{name.replace('_', '-')}" if source == COMMAND_LINE else f"{name} in {source}"
-    rule = f"allowed are {allowed(model.model_fields[name])}{nearest(str(value), options)}"
+    rule = f"allowed are {allowed(field)}"
     if item["type"] == "value_error":  # a study's own check
         rule = one_line(item["msg"].removeprefix("Value error, "))
-    return f"{what} is {one_line(repr(value), 60)}: {rule}"
+    elif value is None and is_path(field):
+        rule = 'YAML reads ~ alone as nothing: "~", in quotes, is the home folder'
+    else:
+        rule += nearest(value if isinstance(value, str) else in_words(value), choices(field))
+    return f"{what} is {in_words(value)}: {rule}"
+
+
+def is_path(field: FieldInfo) -> bool:
+    """Whether a field is a `PathText`."""
+    return any(isinstance(item, AfterValidator) and item.func is _path for item in field.metadata)
 
 
 def choices(field: FieldInfo) -> Sequence[str]:
@@ -178,9 +219,9 @@ def choices(field: FieldInfo) -> Sequence[str]:
 def allowed(field: FieldInfo) -> str:
     """What a field can be, in words: ``whole numbers from 1 to 10``, ``numbers above 0, up to 1``, ``a, b``."""
     if names := choices(field):
-        return ", ".join(names)
+        return listed(names)
     if field.annotation is str:
-        return "text"
+        return "paths" if is_path(field) else "text"
     bounds = {name: getattr(item, name) for item in field.metadata for name in ("gt", "ge", "lt", "le")
               if hasattr(item, name)}  # fmt: skip
     if field.annotation is int and "lt" in bounds:
@@ -197,4 +238,8 @@ def allowed(field: FieldInfo) -> str:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """``key: old -> new`` for each key whose values differ."""
     keys = dict.fromkeys([*old, *new])
-    return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)]
+    return [
+        f"{key}: {in_words(old.get(key), 80)} -> {in_words(new.get(key), 80)}"
+        for key in keys
+        if old.get(key) != new.get(key)
+    ]

@@ -20,16 +20,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from sandbox.base.errors import UserError, nearest, one_line
+from sandbox.base.errors import UserError, in_words, listed, nearest, one_line
 from sandbox.experiment.config import COMMAND_LINE, SEEDS, Config, folder_name, validated
+from sandbox.experiment.document import read_document
 from sandbox.experiment.names import find_config, study_names
 from sandbox.experiment.spec import study_spec
 
 _RESERVED = ("comparison", "logs", "smoke")  # folders beside the arms and tasks
-_NO_NAME = ' in "<unicode string>"'  # what YAML calls a text that it was handed
 _KEYS = ("study", "experiment", "arms", "compare", "tasks", "seeds", "sweep")
+MANY_SEEDS = 10_000  # of a comparison; more are a slip
+_MANY_ARMS = 2000  # arms x tasks, all of which are checked
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Experiment:
     seeds: tuple[int, ...]
     sweep: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     variants: Mapping[str, str] = field(default_factory=dict)
+    # (arm, task) -> its configuration, checked once: with thousands of arms each would ask for all others again
+    _checked: dict[tuple[str, str | None], Config] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def resolve(
         self, arm: str, overrides: Mapping[str, Any] | None = None, *, smoke: bool = False, task: str | None = None
@@ -69,40 +71,30 @@ class Experiment:
             UserError: the arm or the task is not in the file; a key is unknown or a value out of range, in any arm.
         """
         self.check_names([arm], [task])
-        model = study_spec(self.study).config
-        # The file is validated by itself first, so that an error names the place it comes from.
+        # The file is validated by itself first, so that an error names the place it comes from. A sweep has hundreds of
+        # arms, made from some that were checked.
+        if (arm, task) not in self._checked:
+            names = [arm] if self.variants else self.arms
+            self._checked.update({(name, task): self._of_file(name, task) for name in names})
+        config = self._checked[arm, task]
+        values = (config.shrunk() if smoke else config).model_dump()
+        return validated(study_spec(self.study).config, {**values, **(overrides or {})}, COMMAND_LINE)
+
+    def _of_file(self, arm: str, task: str | None) -> Config:
         settings = {} if task is None else self.tasks[task]
-        place = f"{self.path} (arm {{}})" if task is None else f"{self.path} (task {task}, arm {{}})"
-        configs = {
-            name: validated(model, {**self.values, **settings, **self.arms[name]}, place.format(name))
-            for name in (
-                [arm] if self.variants else self.arms
-            )  # a sweep has hundreds, made from arms that were checked
-        }
-        config = configs[arm].shrunk() if smoke else configs[arm]
-        return validated(model, {**config.model_dump(), **(overrides or {})}, COMMAND_LINE)
+        place = f"{self.path} ({'' if task is None else f'task {task}, '}arm {arm})"
+        values = {**self.values, **settings, **self.arms[arm]}
+        return validated(study_spec(self.study).config, values, place, given=True)
 
     def check_names(self, arms: Iterable[str], tasks: Iterable[str | None]) -> None:
         """Raises `UserError` for an arm or a task that the file does not have, with the nearest it has."""
         for what, names, known in (("arm", arms, self.arms), ("task", tasks, self.tasks)):
             for name in names:
                 if name is not None and name not in known:
-                    has = f"it has {', '.join(known)}{nearest(name, known)}" if known else "it has none"
-                    raise UserError(f"no {what} {name!r} in {self.path}: {has}")
+                    has = f"it has {listed(known)}{nearest(name, known)}" if known else "it has none"
+                    raise UserError(f"no {what} {in_words(name)} in {self.path}: {has}")
         if self.tasks and None in tasks:
-            raise UserError(f"{self.path} has several tasks: --task takes one of {', '.join(self.tasks)}")
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets the last of two equal keys win in silence; a configuration must not."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        written = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        keys = [self.construct_object(key, deep=True) for key in written]
-        twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
-        if twice is not None:
-            raise yaml.YAMLError(f"key {twice!r} stands twice, from line {node.start_mark.line + 1} on")
-        return super().construct_mapping(node, deep)
+            raise UserError(f"{self.path} has several tasks: --task takes one of {listed(self.tasks)}")
 
 
 def load_experiment(name: str) -> Experiment:
@@ -112,21 +104,25 @@ def load_experiment(name: str) -> Experiment:
         UserError: no such file, not YAML, a key that does not belong, or no such study.
     """
     path = find_config(name)
-    document = _read_yaml(path)
+    document = read_document(path, ", ".join(_KEYS))
     for key in document:
         if key not in _KEYS:
-            raise UserError(f"unknown key {key!r} in {path}: allowed are {', '.join(_KEYS)} (settings such as steps "
-                            f"stand under experiment){nearest(str(key), _KEYS)}")  # fmt: skip
+            raise UserError(f"unknown key {in_words(key)} in {path}: allowed are {', '.join(_KEYS)} (settings such as "
+                            f"steps stand under experiment){nearest(str(key), _KEYS)}")  # fmt: skip
     study = document.get("study")
     if not isinstance(study, str):
-        said = f"{path} names no study" if study is None else f"{path}: no study {one_line(repr(study), 60)}"
-        raise UserError(f"{said}: there are {', '.join(study_names())}")
+        said = f"{path} names no study" if study is None else f"{path}: no study {in_words(study)}"
+        raise UserError(f"{said}: there are {listed(study_names())}")
     try:
         study_spec(study)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     values = document.get("experiment")
     arms = _variants(path, "arm", document.get("arms", {"conv": {"coord": False}, "coord": {"coord": True}}))
+    tasks = _variants(path, "task", document["tasks"]) if "tasks" in document else {}
+    if len(arms) * max(len(tasks), 1) > _MANY_ARMS:
+        of_tasks = f" of {len(tasks)} tasks" if tasks else ""
+        raise UserError(f"{path}: {len(arms)} arms{of_tasks} are more than the {_MANY_ARMS} that a file may hold")
     return Experiment(
         study,
         path.stem,
@@ -134,28 +130,15 @@ def load_experiment(name: str) -> Experiment:
         _mapping({} if values is None else values, f"{path}: experiment"),
         arms,
         _compared(path, document.get("compare", list(arms)), arms),
-        _variants(path, "task", document["tasks"]) if "tasks" in document else {},
+        tasks,
         _seeds(path, document.get("seeds")),
         _sweep(path, document.get("sweep", {}), arms),
     )
 
 
-def _read_yaml(path: Path) -> dict[Any, Any]:
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # a SafeLoader
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except Exception as error:  # beside YAMLError, its loader lets ValueError, KeyError and RecursionError through
-        raise UserError(f"{path} cannot be read as YAML: {one_line(error).replace(_NO_NAME, '')}") from None
-    if not isinstance(document, dict):
-        what = "is empty: it" if document is None else f"is no mapping but {one_line(repr(document), 60)}: it"
-        raise UserError(f"{path} {what} must hold the keys {', '.join(_KEYS)}")
-    return document
-
-
 def _mapping(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UserError(f"{what} must be a mapping of settings to values, not {one_line(repr(value), 60)}")
+        raise UserError(f"{what} must be a mapping of settings to values, not {in_words(value)}")
     return {str(key): item for key, item in value.items()}
 
 
@@ -173,32 +156,37 @@ def _variants(path: Path, kind: str, value: Any) -> dict[str, dict[str, Any]]:
 
 
 def _compared(path: Path, value: Any, arms: Mapping[str, Any]) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
-        raise UserError(f"{path}: compare must be a list of different arms, not {one_line(repr(value), 60)}")
+    named = isinstance(value, list) and value and all(isinstance(arm, str) for arm in value)
+    if not named or len(set(value)) < len(value):
+        raise UserError(f"{path}: compare must be a list of different arms, such as [{listed(list(arms)[:2])}], "
+                        f"not {in_words(value)}")  # fmt: skip
     for arm in value:
         if arm not in arms:
-            raise UserError(
-                f"{path}: compare names {arm!r}, but the arms are {', '.join(arms)}{nearest(str(arm), arms)}"
-            )
+            raise UserError(f"{path}: compare names {in_words(arm)}, but the arms are {listed(arms)}"
+                            f"{nearest(arm, arms)}")  # fmt: skip
     return tuple(value)
 
 
 def _sweep(path: Path, value: Any, arms: Mapping[str, Any]) -> dict[str, dict[str, tuple[Any, ...]]]:
-    grids = _mapping(value, f"{path}: sweep")
+    """The grids; whether their values are different is known once they are typed, see `sandbox.experiment.sweep`."""
+    grids = {arm: _mapping(grid, f"{path}: sweep of {one_line(arm, 60)}")
+             for arm, grid in _mapping(value, f"{path}: sweep").items()}  # fmt: skip
     for arm, grid in grids.items():
         if arm not in arms:
-            raise UserError(f"{path}: sweep names {arm!r}, but the arms are {', '.join(arms)}{nearest(arm, arms)}")
-        for name, values in _mapping(grid, f"{path}: sweep of {arm}").items():
-            if not isinstance(values, list) or not values or len(set(map(repr, values))) < len(values):
-                raise UserError(f"{path}: sweep of {arm}: {name} must be a list of different values, "
-                                f"not {one_line(repr(values), 60)}")  # fmt: skip
-    return {arm: {str(name): tuple(values) for name, values in grid.items()} for arm, grid in grids.items()}
+            raise UserError(f"{path}: sweep names {in_words(arm)}, but the arms are {listed(arms)}{nearest(arm, arms)}")
+        for name, values in grid.items():
+            if not isinstance(values, list) or not values:
+                raise UserError(f"{path}: sweep of {arm}: {one_line(name, 60)} must be a list of different values, "
+                                f"not {in_words(values)}")  # fmt: skip
+    return {arm: {name: tuple(values) for name, values in grid.items()} for arm, grid in grids.items()}
 
 
 def _seeds(path: Path, value: Any) -> tuple[int, ...]:
     seeds = [0] if value is None else value
+    if isinstance(seeds, list) and len(seeds) > MANY_SEEDS:
+        raise UserError(f"{path}: {len(seeds)} seeds are more than {MANY_SEEDS}")
     whole = isinstance(seeds, list) and seeds and all(type(seed) is int and 0 <= seed < SEEDS for seed in seeds)
     if not whole or len(set(seeds)) < len(seeds):
         raise UserError(f"{path}: seeds must be a list of different whole numbers from 0 to {SEEDS - 1}, "
-                        f"not {one_line(repr(value), 60)}")  # fmt: skip
+                        f"not {in_words(value)}")  # fmt: skip
     return tuple(seeds)

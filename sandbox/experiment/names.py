@@ -10,7 +10,8 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from sandbox.base.errors import UserError, nearest
+from sandbox.base.errors import UserError, in_words, listed, nearest
+from sandbox.base.paths import at_home
 
 GROUP = "coordconv_sandbox.studies"
 
@@ -48,16 +49,23 @@ def find_config(name: str) -> Path:
     Raises:
         UserError: there is none; the message has the nearest name.
     """
-    path = Path(name)
-    if path.is_file():
-        return path
-    if path.is_dir() and name not in config_names():
-        raise UserError(f"--config: {name!r} is a folder, not a YAML file{_nearest_config(name)}")
+    try:
+        path = Path(at_home(name))
+        if path.is_file():
+            return path
+        folder = path.is_dir() and name not in config_names()
+    except ValueError as error:
+        raise UserError(f"--config: {error}") from None
+    except OSError as error:  # a name that is too long, a folder that must not be entered
+        raise UserError(f"--config: {in_words(name)} cannot be read ({error.strerror})") from None
+    if folder:
+        raise UserError(f"--config: {in_words(name)} is a folder, not a YAML file{_nearest_config(name)}")
     if path.suffix in (".yaml", ".yml"):
-        raise UserError(f"--config: no file {name!r}{_nearest_config(name.removesuffix(path.suffix))}")
+        raise UserError(f"--config: no file {in_words(name)}{_nearest_config(name.removesuffix(path.suffix))}")
     if name in config_names():
         return config_folder() / f"{name}.yaml"
-    raise UserError(f"--config: no config {name!r}: there are {_by_study(config_names())}{_nearest_config(name)}")
+    known = _by_study(config_names())
+    raise UserError(f"--config: no config {in_words(name)}: there are {known}{_nearest_config(name)}")
 
 
 def _by_study(names: Iterable[str]) -> str:
@@ -66,7 +74,7 @@ def _by_study(names: Iterable[str]) -> str:
     for name in names:
         study, _, rest = name.partition("/")
         found.setdefault(study, []).append(rest)
-    return ", ".join(f"{study}/{{{', '.join(rest)}}}" for study, rest in found.items())
+    return ", ".join(f"{study}/{{{listed(rest, 400)}}}" for study, rest in found.items())
 
 
 def _nearest_config(name: str) -> str:

@@ -16,13 +16,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from sandbox.base.errors import UserError, nearest, one_line
+from sandbox.base.errors import UserError, in_words, listed, nearest, one_line
 from sandbox.experiment.config import Config, choices
 from sandbox.experiment.names import installed_studies, study_names
 
 if TYPE_CHECKING:
     from sandbox.train.study import Study
 
+_LONGEST = 200  # characters of a study's name
 C = TypeVar("C", bound=Config)
 Scored = Mapping[str, float | None]  # tag -> value, None where undefined
 
@@ -117,9 +118,15 @@ class StudySpec(Generic[C]):
         return self.scores_of(config)[0]
 
     def load(self) -> "type[Study[C]]":
-        """The study's class; imports its module, and with it torch: seconds."""
+        """The study's class; imports its module, and with it torch: seconds.
+
+        Raises:
+            UserError: there is no such class, or its module imports what is not there.
+        """
         module, _, name = self.study.partition(":")
-        study: type[Study[C]] = getattr(import_module(module), name)
+        study: type[Study[C]] = _imported(
+            self.name, lambda: getattr(import_module(module), name), (ImportError, SyntaxError, AttributeError)
+        )
         return study
 
     @property
@@ -150,6 +157,8 @@ def study_spec(name: str) -> StudySpec[Any]:
         UserError: there is no such study, it cannot be imported, or another package of that name stands before ours on
             Python's path.
     """
+    if _can_name(name):
+        _refuse_hidden(folder_of(name))
     if name in installed_studies():
         found = _imported(name, installed_studies()[name].load)
     elif _has_spec(name):
@@ -157,38 +166,60 @@ def study_spec(name: str) -> StudySpec[Any]:
     else:
         raise UserError(_unknown(name))
     if not isinstance(found, StudySpec):
-        raise UserError(f"the study {name!r} has no StudySpec called SPEC in {name}.spec")
+        raise UserError(f"the study {in_words(name)} has no StudySpec called SPEC in {name}.spec")
     return found
 
 
-def _imported(name: str, load: Callable[[], Any]) -> Any:
+def _imported(
+    name: str, load: Callable[[], Any], problems: tuple[type[BaseException], ...] = (Exception, SystemExit)
+) -> Any:
     try:
         return load()
-    except Exception as error:  # whatever somebody's module raises
+    except problems as error:  # whatever somebody's module raises
         place = traceback.extract_tb(error.__traceback__)[-1]
         said = f"{type(error).__name__}: {one_line(error)} ({place.filename}, line {place.lineno})"
         raise UserError(f"the study {name!r} cannot be imported: {said}") from None
 
 
+def _can_name(name: str) -> bool:
+    return len(name) <= _LONGEST and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name) is not None
+
+
 def _has_spec(name: str) -> bool:
     """Whether ``<name>/spec.py`` is on Python's path; nothing is imported, since a YAML file may name anything."""
-    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name):
+    if not _can_name(name):
         return False
     top, *rest = name.split(".")
-    package = find_spec(top)
-    places = (package.submodule_search_locations or []) if package else []
-    return any(Path(place, *rest, "spec.py").is_file() for place in places)
+    return any(Path(place, *rest, "spec.py").is_file() for place in _places(top))
+
+
+def _places(package: str) -> list[str]:
+    """Where Python finds a package: its folder, several of one without ``__init__.py``, or a module's file."""
+    try:
+        found = find_spec(package)
+    except (ImportError, ValueError):  # ``__main__``, say
+        found = None
+    if found is None:
+        return []
+    return list(found.submodule_search_locations or []) or (
+        [found.origin] if found.has_location and found.origin else []
+    )
+
+
+def _refuse_hidden(package: str) -> None:
+    """Raises `UserError` where Python finds another package, or a file, by the name of one of the sandbox's own."""
+    ours = Path(__file__).resolve().parents[2] / package
+    if not (Path(__file__).parents[1] / f"{package}.py").is_file() or not (ours / "spec.py").is_file():
+        return
+    places = _places(package)
+    if places and Path(places[0]).resolve() != ours:
+        raise UserError(f"{places[0]} hides the sandbox's own package {package!r}: run from another folder")
 
 
 def _unknown(name: str) -> str:
-    package = folder_of(name)
-    if name not in study_names():
-        return f"no study {name!r}: there are {', '.join(study_names())}{nearest(name, study_names())}"
-    found = find_spec(package)
-    if found is None:
-        return f"the study's package {package!r} is not installed"
-    place = next(iter(found.submodule_search_locations or []), found.origin)
-    return f"{place} hides the sandbox's own package {package!r}: run from another folder"
+    if name in study_names():
+        return f"the study's package {folder_of(name)!r} is not installed"
+    return f"no study {in_words(name)}: there are {listed(study_names())}{nearest(name, study_names())}"
 
 
 def tasks_of(command: str) -> dict[str, str]:

@@ -7,11 +7,13 @@ from typing import Any, Literal, NamedTuple
 
 from sandbox.base.errors import UserError
 from sandbox.base.types import Device
-from sandbox.experiment.config import Config
+from sandbox.experiment.config import Config, validated
 from sandbox.experiment.file import Experiment
 from sandbox.experiment.run import run_folder
 from sandbox.experiment.spec import Score, folder_of, study_spec
 from sandbox.experiment.sweep import as_yaml
+
+RUNS = 20_000  # of a comparison
 
 
 class Cell(NamedTuple):
@@ -67,6 +69,9 @@ class Plan:
         overrides: settings given, for every arm.
         steps: (task, arm) -> steps, where a budget of multiply-adds sets them.
         options: how they are made.
+
+    Raises:
+        UserError: it has more runs than anybody makes.
     """
 
     experiment: Experiment
@@ -78,6 +83,12 @@ class Plan:
     overrides: Mapping[str, Any]
     steps: Mapping[tuple[str | None, str], int]
     options: Options
+
+    def __post_init__(self) -> None:
+        count = len(self.arms) * len(self.tasks) * len(self.seeds)
+        if count > RUNS:
+            parts = f"{len(self.arms)} arms, {len(self.tasks)} tasks and {len(self.seeds)} seeds"
+            raise UserError(f"{parts} are {count} runs: at most {RUNS} are compared")  # fmt: skip
 
     @property
     def folder(self) -> Path:
@@ -116,15 +127,31 @@ class Plan:
         settings = {**self.overrides, **({} if steps is None else {"steps": steps}), "seed": cell.seed}
         return self.experiment.resolve(cell.arm, settings, smoke=self.options.smoke, task=cell.task)
 
+    def handed(self, cell: Cell) -> dict[str, Any]:
+        """What a run's process is handed: every setting, as JSON has it.
+
+        Raises:
+            UserError: the run would refuse it.
+        """
+        return self._handed(cell, self.config(cell))
+
+    def _handed(self, cell: Cell, config: Config) -> dict[str, Any]:
+        settings = config.model_dump(mode="json")
+        validated(type(config), settings, f"{self.experiment.path} ({cell})")  # as the run does
+        return settings
+
     def scores(self) -> tuple[Score, ...]:
         """What every run is scored by, the primary score first.
 
         Raises:
-            UserError: not every run by the same.
+            UserError: not every run by the same; a run would refuse its settings.
         """
         spec = study_spec(self.experiment.study)
         cells = [Cell(task, arm, self.seeds[0]) for task in self.tasks for arm in self.arms]
-        declared = {spec.scores_of(self.config(cell)): cell for cell in reversed(cells)}
+        configs = {cell: self.config(cell) for cell in cells}
+        for cell, config in configs.items():
+            self._handed(cell, config)
+        declared = {spec.scores_of(configs[cell]): cell for cell in reversed(cells)}
         if len(declared) > 1:
             b, a = list(declared.values())[-2:]
             raise UserError(

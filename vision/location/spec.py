@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from sandbox.base.types import Padding
+from sandbox.experiment.config import PathText
 from sandbox.experiment.spec import Captions, Score, StudySpec
 from vision.classify.config import NETWORK_HELP, PADDING_HELP, ClassifierConfig, Network
 
@@ -38,9 +39,7 @@ class LocationConfig(ClassifierConfig):
     data: Literal["shapes", "cifar10"] = Field(
         "shapes", description=f"tiles: Sort-of-CLEVR at half its size, or CIFAR-10 ({PAPER})"
     )
-    data_root: str = Field(
-        "data", coerce_numbers_to_str=True, description="folder that holds cifar-10-batches-py (data cifar10)"
-    )
+    data_root: PathText = Field("data", description="folder that holds cifar-10-batches-py (data cifar10)")
     images: int = Field(4608, ge=32, le=10**9, description="training tiles, one canvas each, in one cell after another")
     test_images: int = Field(32, ge=2, le=10**4, description="held-out tiles, each shown in every cell")
     steps: int = Field(300, ge=1, le=10**9, description=f"training steps ({PAPER}: 20 epochs)")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from sandbox.base.errors import nearest
-from sandbox.experiment.config import Config
+from sandbox.experiment.config import Config, PathText
 from sandbox.experiment.run import read_run
 from sandbox.experiment.spec import Score
 
@@ -43,11 +43,11 @@ class PositionConfig(Config):
     PLACES: ClassVar[tuple[str, ...]] = ("data_root", "test_root")
 
     task: Literal["position"] = Field("position", description="the position probe")
-    target: str = Field(
+    target: PathText = Field(
         "image", description="what is probed: image (no encoder), a torchvision name such as vgg16, or a run's folder"
     )
     target_module: str = Field("", description="which network of a run; nothing: the one that sees images, if any")
-    weights: str = Field(
+    weights: PathText = Field(
         "auto", description="of a torchvision target: a file, random, auto (those in torch's hub cache, else random), "
         "or download (fetches ImageNet's into that cache)",
     )  # fmt: skip
@@ -57,13 +57,11 @@ class PositionConfig(Config):
     )  # fmt: skip
     strip_padding: bool = Field(False, description="remove the padding of the target's convolutions")
     data: Data = Field("rooms", description="natural images: drawn rooms, shapes, or a folder of images")
-    data_root: str = Field(
-        "data/DUTS", coerce_numbers_to_str=True,
-        description="folder of images, or of DUTS-TR and DUTS-TE or of PASCAL-S (data folder)",
+    data_root: PathText = Field(
+        "data/DUTS", description="folder of images, or of DUTS-TR and DUTS-TE or of PASCAL-S (data folder)",
     )  # fmt: skip
-    test_root: str = Field(
-        "", coerce_numbers_to_str=True,
-        description="the same for testing, of DUTS its DUTS-TE; nothing: data_root's DUTS-TE, else its last images "
+    test_root: PathText = Field(
+        "", description="the same for testing, of DUTS its DUTS-TE; nothing: data_root's DUTS-TE, else its last images "
         "(data folder)",
     )  # fmt: skip
     size: int = Field(

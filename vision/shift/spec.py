@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from sandbox.base.types import Padding
+from sandbox.experiment.config import PathText
 from sandbox.experiment.spec import Captions, Score, StudySpec
 from vision.classify.config import FILM, NETWORK_HELP, PADDING_HELP, ClassifierConfig, Network
 
@@ -35,9 +36,7 @@ class ShiftConfig(ClassifierConfig):
     data: Literal["shapes", "cifar10"] = Field(
         "shapes", description=f"images: Sort-of-CLEVR on a white margin, or CIFAR-10 on a grey one ({PAPER})"
     )
-    data_root: str = Field(
-        "data", coerce_numbers_to_str=True, description="folder that holds cifar-10-batches-py (data cifar10)"
-    )
+    data_root: PathText = Field("data", description="folder that holds cifar-10-batches-py (data cifar10)")
     images: int = Field(64, ge=32, le=10**9, description="training images; with many, shifts change no class")
     steps: int = Field(150, ge=1, le=10**9, description="training steps")
 

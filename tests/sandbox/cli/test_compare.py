@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shop import WORKSHOP
 
@@ -104,6 +104,7 @@ def test_a_game_of_several_is_a_task() -> None:
         parse(["rl/mspacman", "--env", "brekout"])
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**31 - 1),
     arm=st.sampled_from(["conv", "coord"]),
@@ -127,6 +128,7 @@ def test_a_task_s_run_is_the_command_s_too(several: str) -> None:
     assert order.config == parse([several]).config(Cell("cold", "coord", 7))
 
 
+@settings(deadline=None)
 @given(rate=st.floats(1e-9, 1), law=st.text(max_size=20), steps=st.integers(1, 10**9))
 def test_what_a_run_is_handed_is_what_was_resolved(
     tmp_path_factory: pytest.TempPathFactory, rate: float, law: str, steps: int
@@ -162,7 +164,7 @@ def test_a_budget_of_multiply_adds_has_a_folder_of_its_own() -> None:
     ("arguments", "parts"),
     [
         ([], ["CONFIG"]),
-        ([""], ["'' is a folder"]),
+        ([""], ["a path must not be empty"]),
         (["-"], ["CONFIG comes first"]),
         (["--arms", "conv", "coord", GAN], ["CONFIG comes first"]),
         ([GAN, "--name", ""], ["names a folder"]),

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from shop import Workshop
@@ -53,18 +53,19 @@ def test_every_combination_is_an_arm_named_by_what_varies(grid: str) -> None:
     assert swept(experiment) == ("rate", "batch")
 
 
+RATES = st.floats(0.001, 0.9).map(lambda x: round(x, 3))
+FIELDS = {"lr": RATES, "l2": RATES | st.just(0), "fs": st.integers(1, 9), "c": st.integers(1, 16)}
+
+
+@settings(deadline=None)
 @given(
-    st.dictionaries(
-        st.sampled_from(["lr", "l2", "fs", "c", "width"]),
-        st.lists(
-            st.integers(0, 9) | st.floats(0.001, 0.9).map(lambda x: round(x, 3)), min_size=1, max_size=3, unique=True
-        ),
-        min_size=1,
-    )
+    st.fixed_dictionaries(
+        {}, optional={name: st.lists(of, min_size=1, max_size=3, unique=True) for name, of in FIELDS.items()}
+    ).filter(bool)
 )
 def test_a_grid_has_as_many_arms_as_its_product(values: dict[str, list[float]]) -> None:
     sweep = {"conv": {name: tuple(items) for name, items in values.items()}}
-    experiment = Experiment("toy", "x", Path("x"), {}, {"conv": {"coord": False}}, ("conv",), {}, (0,), sweep)
+    experiment = Experiment("vision", "x", Path("x"), {}, {"conv": {"coord": False}}, ("conv",), {}, (0,), sweep)
     arms = expand(experiment, None, {}).arms
     assert len(arms) == math.prod(len(items) for items in values.values())
     points = [tuple(arm[name] for name in values) for arm in arms.values()]
@@ -106,6 +107,11 @@ def test_what_cannot_be_swept_is_one_line(grid: str, tmp_path: Path, flags: str)
         ("[8, 16]", "[8, 8]", "sweep of coord: batch must be a list of different values"),
         ("[8, 16]", "[8, many]", r"batch in .*grid.yaml \(task \w+, arm coord_batch-many\) is 'many'"),
         ("rate: [0.02]", "rat: [0.02]", "unknown key 'rat' .*did you mean 'rate'"),
+        ("[8, 16]", "[8, '8']", "batch must be a list of different values: 8 and '8' are the same"),
+        ("[8, 16]", "[8, 8.0]", "batch must be a list of different values: 8 and 8.0 are the same"),
+        ("[0.02]", "[1e-2, 0.01]", "rate must be a list of different values: '1e-2' and 0.01 are the same"),
+        ("[8, 16]", "[[8], [8]]", r"batch in .*grid.yaml .* is \[8\]: allowed are whole numbers"),
+        ("[8, 16]", str(list(range(2, 1003))), "sweep of conv, coord has 1003 combinations: at most 1000 are made"),
         ("sweep:", "seeps:", "unknown key 'seeps' in .*did you mean"),
     ],
 )
