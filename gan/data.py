@@ -22,6 +22,7 @@ from sandbox.base.errors import UserError
 from sandbox.data.lsun import open_images
 from sandbox.data.rooms.rooms import Rooms
 from sandbox.data.shapes import Separation, SortOfClevr
+from sandbox.experiment.content import Content
 from sandbox.scores import samples as metrics
 from sandbox.scores.warp import warp_coherence
 
@@ -36,6 +37,7 @@ class Data(ABC):
 
     def __init__(self, config: GanConfig) -> None:
         self.config = config
+        self.content: Content | None = None  # of the user's own images
 
     @abstractmethod
     def images(self, indices: Any) -> Images:
@@ -102,7 +104,9 @@ class Scenes(Data):
         else:
             self.rooms, cache = None, Path(config.data_cache) if config.data_cache else None
             wanted = config.images + HELD_OUT
-            self._bank = open_images(Path(config.data_root), config.category, config.size, first=wanted, cache=cache)
+            opened = open_images(Path(config.data_root), config.category, config.size, first=wanted, cache=cache,
+                                 megapixels=config.megapixels)  # fmt: skip
+            self._bank, self.content = opened.images, opened.content(wanted)
             self._refuse_too_few()
 
     def _refuse_too_few(self) -> None:

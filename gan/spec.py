@@ -25,7 +25,7 @@ class GanConfig(Config):
     DATA: ClassVar[tuple[str, ...]] = (
         "batch", "g_steps", "latent", "latent_law", "images", "separation", "data", "category", "size",
     )  # fmt: skip
-    PLACES: ClassVar[tuple[str, ...]] = ("data_root", "data_cache", "fid_weights")
+    PLACES: ClassVar[tuple[str, ...]] = ("data_root", "data_cache", "fid_weights", "megapixels")
 
     architecture: Literal["matched", "paper"] = Field(
         "matched", description="matched: one topology in both arms; paper: the two published networks"
@@ -71,6 +71,7 @@ class GanConfig(Config):
     fid_weights: PathText = Field(
         "", description="file of Inception weights: FID and KID are scored too (rooms, lsun); see the README",
     )  # fmt: skip
+    megapixels: int = Field(64, ge=1, le=178, description="pictures that are larger are left out (lsun)")
     category: Category = Field("bedroom", description="which of LSUN's scenes; drawn_bedroom: the stand-in (lsun)")
 
     @model_validator(mode="after")
@@ -91,12 +92,12 @@ class GanConfig(Config):
 
     @property
     def data_note(self) -> str:
-        """Which scenes: nobody must take drawn rooms for LSUN."""
+        """Which scenes: nobody must take drawn rooms for LSUN, nor any folder for it; a run tells its content."""
         stand_in = self.category == "drawn_bedroom"
         notes = {
             "rooms": "Data: drawn rooms, a stand-in for LSUN.",
             "lsun": "Data: drawn rooms in LSUN's format, a stand-in for it." if stand_in
-            else f"Data: LSUN photographs, {self.category}.",
+            else f"Data: images on the disk under the name {self.category}.",
         }  # fmt: skip
         return notes.get(self.data, "")
 

@@ -24,6 +24,7 @@ from gan.losses import discriminator_loss, generator_loss, gradient_penalty, pen
 from gan.spec import GanConfig
 from sandbox.base.seeding import keyed_generator
 from sandbox.base.types import CoordLayers, PathKind, Picture, Walks
+from sandbox.experiment.content import Content
 from sandbox.film.grids import tile
 from sandbox.film.paths import draw_latents, latent_path
 from sandbox.nn.blocks import Convolutions, place_by_name
@@ -224,6 +225,11 @@ class GanStudy(Study[GanConfig], Filmed):
             lambda chunk: self._scored(CHUNK, chunk), count, self.fabric.device,
         )  # fmt: skip
         return {f"score/{name}": value for name, value in found.items()}
+
+    @property
+    def content(self) -> Content | None:
+        """What the images of ``data: lsun`` are."""
+        return self.data.content if self.config.data == "lsun" else None
 
     def examples(self) -> dict[str, Tensor]:
         """Two inputs of each network that trains."""

@@ -61,7 +61,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     beside = path.with_name(f".{path.name}.part")
     remove(beside)
     try:
-        write_file(beside, content.encode() if isinstance(content, str) else content)
+        # A path that is no UTF-8 may stand in a text: it must not cost the text.
+        write_file(beside, content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         beside.replace(path)
     finally:
         remove(beside)

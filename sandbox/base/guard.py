@@ -1,30 +1,53 @@
 """The frame around every command: exit codes, and one line in place of a traceback."""
 
+import errno
 import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from sandbox.base.errors import Interrupted, RunError, UserError, one_line
 
-SAFE = "what was saved before is whole, the same command goes on from there"
+WHOLE = "what was saved before is whole"
+SAFE = f"{WHOLE}, the same command goes on from there"
+LOG = "error.log"  # in a run's folder: the traceback of what nobody foresaw
+# Troubles of the machine that pass by themselves, or once there is room; of others something must be put right first.
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE,
+            errno.ETIMEDOUT}  # fmt: skip
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Marks what goes wrong inside as the trouble of a run that the same command continues.
+
+    Args:
+        folder: the run's; it takes the traceback of what nobody foresaw.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not hasattr(error, "run_folder"):
+            error.run_folder = folder  # type: ignore[attr-defined]
+        raise
 
 
 def guarded(main: Callable[[], object]) -> NoReturn:
     """Runs a command and ends the process.
 
     Exit codes: 0 done, 1 failed for a reason outside the program, 2 the user's mistake, 130 interrupted, 141 the reader
-    of the output went away. Anything else is a defect of ours and keeps its traceback.
+    of the output went away. Anything else is a defect of ours: its traceback goes into a file, one line names that.
     """
     # Outside the training loop, which has its own answer, SIGTERM is a Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
-    for stream in (sys.stdout, sys.stderr):  # a terminal that has no ± gets a question mark, not a traceback
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    _open_streams()
     code = 0
     try:
         main()
@@ -35,18 +58,18 @@ def guarded(main: Callable[[], object]) -> NoReturn:
         code = _complain(str(error), 1)
     except Interrupted as error:
         code = _complain(f"{error}: everything is saved, the same command continues", 130, "interrupted")
-    except KeyboardInterrupt:
-        code = _complain(SAFE, 130, "interrupted")
+    except KeyboardInterrupt as error:
+        code = _complain(SAFE if _run(error) else WHOLE, 130, "interrupted")
     except BrokenPipeError:  # `| head` closed the pipe; Python would complain once more when it flushes at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
-            raise
-        code = _complain(f"out of memory ({one_line(error, 100)}): a smaller --batch needs less; {SAFE}", 1)
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        code = _complain(f"{error.strerror or one_line(error)}{where}; {SAFE}", 1)
+        code = _complain(_of_the_system(error), 1)
+    except Exception as error:
+        if _out_of_memory(error):
+            code = _complain(f"out of memory ({one_line(error, 100)}): a smaller --batch needs less; {WHOLE}", 1)
+        else:
+            code = _complain(_unforeseen(error), 1)
     sys.exit(code)
 
 
@@ -55,9 +78,63 @@ def command(module: str, *arguments: object) -> NoReturn:
     guarded(lambda: import_module(module).main(*arguments))
 
 
+def _open_streams() -> None:
+    """Gives stdin, stdout and stderr something to stand for where the caller has closed them (``>&-``).
+
+    A file that is opened later would get their number, and what is printed would go into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):  # a terminal that has no ± gets a question mark, not a traceback
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _run(error: BaseException) -> Path | None:
+    folder: Path | None = getattr(error, "run_folder", None)
+    return folder
+
+
+def _of_the_system(error: OSError) -> str:
+    where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes | Path) else ""
+    end = ""
+    if _run(error):
+        end = SAFE if error.errno in _PASSING else f"{WHOLE}; put that right, and the same command goes on"
+    return f"{error.strerror or one_line(error)}{where}{f'; {end}' if end else ''}"
+
+
+def _unforeseen(error: Exception) -> str:
+    """Keeps the traceback and says where."""
+    text = "".join(traceback.format_exception(error))
+    said = f"{type(error).__name__}: {one_line(error, 200)}" if str(error) else type(error).__name__
+    folder = _run(error)
+    # An empty folder stays empty: a run that has not begun is none.
+    begun = folder is not None and folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
+    with suppress(OSError):
+        if folder is not None and begun:
+            path = folder / LOG
+            path.write_text(text, encoding="utf-8", errors="replace")
+        else:
+            handle, name = tempfile.mkstemp(".log", "sandbox-error-")
+            path = Path(name)
+            with open(handle, "w", encoding="utf-8", errors="replace") as file:
+                file.write(text)
+        return f"unforeseen, a defect of this program: {said}; {path} holds the traceback"
+    return f"unforeseen, a defect of this program: {said}; its traceback could not be written: {one_line(text, 2000)}"
+
+
 def _out_of_memory(error: Exception) -> bool:
     # torch's are RuntimeErrors; importing it here to ask for its class would slow every help page down.
-    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
+    )
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -65,5 +142,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _complain(message: str, code: int, kind: str = "error") -> int:
-    print(f"{kind}: {message}", file=sys.stderr)
+    with suppress(OSError):  # nobody listens: the code says it
+        print(f"{kind}: {message}", file=sys.stderr, flush=True)
     return code

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sandbox.base.errors import UserError
+from sandbox.base.files import make_way, set_aside
 
 
 @contextmanager
@@ -21,6 +22,9 @@ def hold(folder: Path, name: str, busy: str, patience: float = 0.0) -> Iterator[
     lock = FileLock(folder / name, timeout=patience)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if (folder / name).is_symlink():  # whoever holds it may not see the same file
+            set_aside(folder / name, "is a link")
+        make_way(folder / name)
         lock.acquire()
     except Timeout:
         raise UserError(busy) from None

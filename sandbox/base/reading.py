@@ -41,8 +41,11 @@ class Unreadable(Exception):
     """
 
     def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path} {problem}")
+        super().__init__(path, problem)
         self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.problem}"
 
 
 class ReadBack(BaseModel):
@@ -119,6 +122,7 @@ def checked(path: Path, document: Any, model: type[M]) -> M:
         raise Unreadable(path, f"holds no mapping but {one_line(repr(document)[:100], 40)}")
     written = document.pop(SEAL, None)
     try:
+        _refuse_huge(document)
         if written is not None and written != seal(document):
             raise Unreadable(path, "is not what was written: its checksum differs")
         return model.model_validate(document)
@@ -128,6 +132,15 @@ def checked(path: Path, document: Any, model: type[M]) -> M:
         raise Unreadable(path, f"has another shape: {one_line(place, 60)}: {one_line(first['msg'], 80)}") from None
     except (ValueError, RecursionError, OverflowError) as error:
         raise Unreadable(path, f"holds what no such file holds ({one_line(error, 80)})") from None
+
+
+def _refuse_huge(value: Any) -> None:
+    """Raises `ValueError` for a whole number that no floating-point number comes near: JSON allows 400 digits."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in parts:
+        _refuse_huge(part)
+    if isinstance(value, int) and abs(value) > 2**1000:
+        raise ValueError(f"a number of {len(str(value))} digits")
 
 
 def _reason(path: Path, error: OSError | ValueError) -> str:

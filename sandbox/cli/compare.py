@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox.base.errors import RunError, UserError
+from sandbox.base.guard import resumable
 from sandbox.base.locks import hold
 from sandbox.cli.compare_parser import parse
 from sandbox.launcher.plan import Cell, Plan
@@ -48,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     if plan.options.report_only:  # while another process makes the runs, too
         plan = found_on_disk(plan)
     else:
-        with hold(plan.folder, ".comparison.lock", f"{plan.folder} is being compared by another process"):
+        with (
+            resumable(plan.folder / "comparison"),
+            hold(plan.folder, ".comparison.lock", f"{plan.folder} is being compared by another process"),
+        ):
             plan = within_budget(plan)
             failed = make_runs(plan)
     with hold(plan.folder, ".report.lock", f"{plan.folder} is being reported by another process", PATIENCE):

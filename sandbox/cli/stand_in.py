@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from sandbox.cli.flags import Parser, path, whole_number
-from sandbox.data.records import STAND_IN as CATEGORY
+from sandbox.data.lsun import STAND_IN as CATEGORY
 from sandbox.data.stand_in import write_stand_in
 
 

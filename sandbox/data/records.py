@@ -1,135 +1,158 @@
 """Encoded images one by one: an LMDB in LSUN's layout, or a folder of files; see `sandbox.data.lsun`."""
 
-import io
 import os
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import lmdb
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
-from sandbox.base.errors import UserError, nearest
+from sandbox.base.errors import UserError, warn
+from sandbox.base.reading import Unreadable, read_file, size_of
+from sandbox.data.pictures import ENDINGS, LARGEST, MEGAPIXELS, NoPicture, prepare
+from sandbox.experiment.content import Content, Digest, joined
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-STAND_IN = "drawn_bedroom"  # the category that `sandbox.data.stand_in` writes
-GIGABYTES = {"bedroom": 43}  # of the archive, where we know it
+NAMED = 100  # records that cannot be used and are named; all are counted
+Read = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(ABC):
     """Where encoded images come from.
 
     Attributes:
-        path: an LMDB's folder, or a folder of images.
-        is_lmdb: which of the two.
+        path: a folder.
         first: only so many records, in the order of their names; None: all. LSUN's names are in no order of their own.
     """
 
     path: Path
-    is_lmdb: bool
     first: int | None = None
+    kind = ""
 
-    @cached_property
+    @property
+    @abstractmethod
     def keys(self) -> list[bytes]:
-        """The name of every record: an LMDB's key, or a file's path below the folder; sorted."""
-        if not self.is_lmdb:
-            files = (Path(place, name) for place, _, names in os.walk(self.path) for name in names)
-            paths = (os.fsencode(file.relative_to(self.path)) for file in files if file.suffix.lower() in ENDINGS)
-            return sorted(paths)[: self.first]
-        with _lmdb(self.path) as environment, environment.begin(buffers=False) as transaction:
-            return list(islice(transaction.cursor().iternext(keys=True, values=False), self.first))
+        """The name of every record, sorted."""
 
-    @cached_property
+    @property
+    @abstractmethod
     def count(self) -> int:
-        """How many records these are; of an LMDB known without reading their names."""
-        if not self.is_lmdb:
-            return len(self.keys)
-        with _lmdb(self.path) as environment:
-            entries = int(environment.stat()["entries"])
-        return entries if self.first is None else min(entries, self.first)
+        """How many records these are."""
 
-    def records(self, keys: list[bytes]) -> Iterator[bytes | None]:
-        """The encoded images of these keys, None where one is not there any more."""
-        if not self.is_lmdb:
-            yield from (_bytes(self.path / os.fsdecode(key)) for key in keys)
-            return
-        with _lmdb(self.path) as environment, environment.begin(buffers=False) as transaction:
-            yield from (transaction.get(key) for key in keys)
+    @property
+    @abstractmethod
+    def stamp(self) -> str:
+        """What changes when the files do: their names, sizes and times of change, not their content."""
+
+    @abstractmethod
+    def reader(self) -> AbstractContextManager[Read]:
+        """Opens the source: a function that gives the bytes of a key, or raises `Unreadable`."""
+
+    @property
+    def left_out(self) -> list[str]:
+        """What looks like a record and is none, each named with the reason."""
+        return []
+
+
+class Folder(Source):
+    """Image files, however deep. Links are followed, to each folder once; only regular files are records."""
+
+    kind = "folder of images"
 
     @cached_property
-    def fingerprint(self) -> dict[str, Any]:
-        """What tells this data from others at the same place: name, number of records, bytes on the disk."""
-        files = [self.path / "data.mdb"] if self.is_lmdb else [self.path / os.fsdecode(key) for key in self.keys]
-        size = sum(file.stat().st_size for file in files)
-        return {"source": self.path.name, "records": self.count, "bytes": size}
+    def _found(self) -> tuple[list[tuple[bytes, int, int]], list[str]]:
+        """Key, size and time of change of every file, sorted; what is left out."""
+        files: list[tuple[bytes, int, int]] = []
+        left_out: list[str] = []
+        seen: set[tuple[int, int]] = set()
+        links: list[Path] = []
+        folders = [self.path]
+        while folders or links:
+            # Links last: where a folder and a link to it lie side by side, the folder's own name counts.
+            here = folders.pop() if folders else links.pop(0)
+            try:
+                status = here.stat()
+                if (status.st_dev, status.st_ino) in seen:
+                    left_out.append(f"{self._name(here)}: leads to a folder that is read already")
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                entries = sorted(here.iterdir())
+            except OSError as error:
+                left_out.append(f"{self._name(here)}: cannot be read ({error.strerror})")
+                continue
+            for entry in entries:
+                if entry.is_dir():
+                    (links if entry.is_symlink() else folders).append(entry)
+                elif entry.suffix.lower() in ENDINGS or (entry.is_symlink() and not entry.exists()):
+                    try:
+                        size, changed = size_of(entry), entry.stat().st_mtime_ns
+                        files.append((os.fsencode(entry.relative_to(self.path)), size, changed))
+                    except (Unreadable, OSError) as error:
+                        left_out.append(f"{self._name(entry)}: {getattr(error, 'problem', error)}")
+        return sorted(files), sorted(left_out)
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.path)).encode(errors="surrogateescape").decode(errors="replace")
+
+    @property
+    def keys(self) -> list[bytes]:
+        """Each file's path below the folder, sorted."""
+        return [key for key, *_ in self._found[0][: self.first]]
+
+    @property
+    def count(self) -> int:
+        """How many files."""
+        return len(self._found[0][: self.first])
+
+    @property
+    def stamp(self) -> str:
+        """Of names, sizes and times of change."""
+        return joined(part for file in self._found[0][: self.first] for part in file)
+
+    @property
+    def left_out(self) -> list[str]:
+        """Pipes, devices, dead links, folders that must not be read, and folders that a second link leads to."""
+        return self._found[1]
+
+    @contextmanager
+    def reader(self) -> Iterator[Read]:
+        """Files need no opening."""
+        yield lambda key: read_file(self.path / os.fsdecode(key), LARGEST)
 
 
-def _bytes(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
+def add_record(digest: Digest, key: bytes, content: bytes | None) -> None:
+    """Takes a record into the hash of the data's content; None: it cannot be read."""
+    digest.add(key, "unreadable" if content is None else content)
 
 
-def _lmdb(path: Path) -> Any:
-    try:
-        return lmdb.open(str(path), readonly=True, lock=False, readahead=False, meminit=False, max_readers=1)
-    except lmdb.Error as error:
-        raise UserError(f"{path} is no LMDB that can be read ({str(error).rsplit(': ', 1)[-1]}): "
-                        "unpack the archive again, or download it anew") from None  # fmt: skip
+def told(folder: Path, missing: list[str], of: int) -> str:
+    """One line that says how many records are left out, and the first of them."""
+    return f"{folder}: {len(missing)} of {of} pictures are left out, {missing[0]}"
 
 
-def find_source(root: Path, category: str) -> Source:
-    """The LMDB of a category below ``root``, or ``root`` itself: an LMDB, or a folder of images, however deep.
+def decoded(
+    source: Source, keys: list[bytes], size: int, megapixels: int = MEGAPIXELS
+) -> tuple[UInt8[np.ndarray, "n 3 size size"], Content]:
+    """Some records as pictures in memory, see `prepare`, and what they are. What cannot be decoded is left out.
 
     Raises:
-        UserError: neither is there; the message says what to download, how large it is, and where to put it.
+        UserError: none of them can be decoded.
     """
-    for folder in (root / f"{category}_train_lmdb", root):
-        if (folder / "data.mdb").is_file():
-            _refuse_another(folder, category)
-            return Source(folder, is_lmdb=True)
-    for folder in (root / category, root):
-        source = Source(folder, is_lmdb=False)
-        if folder.is_dir() and source.keys:
-            return source
-    if category == STAND_IN:
-        raise UserError(f"--data-root: {root} holds no {category}_train_lmdb: "
-                        f"`python -m sandbox.data.stand_in {root}` makes it")  # fmt: skip
-    archive = f"{category}_train_lmdb.zip"
-    size = f"about {GIGABYTES[category]} GB, " if category in GIGABYTES else ""
-    there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    found = f"{root} holds no {category}_train_lmdb and no images" if root.is_dir() else f"there is no folder {root}"
-    raise UserError(
-        f"--data-root: {found}{nearest(f'{category}_train_lmdb', there)}. LSUN is not downloaded for you: "
-        f"`curl -O http://dl.yf.io/lsun/scenes/{archive}` ({size}as much again unpacked), `unzip {archive} -d {root}`; "
-        "a folder of images will do, too"
-    )
-
-
-def _refuse_another(folder: Path, category: str) -> None:
-    # Scores go under the category's name: a stand-in must not pass for photographs.
-    other = folder.name.removesuffix("_train_lmdb")
-    if folder.name.endswith("_train_lmdb") and other != category:
-        raise UserError(f"--data-root: {folder} holds the category {other}, not {category}: give --category {other}")
-
-
-def prepare(content: bytes, size: int) -> UInt8[np.ndarray, "3 size size"]:
-    """An encoded image's middle square, resized with antialiasing (bicubic) to ``size``, RGB.
-
-    Raises:
-        OSError, ValueError, SyntaxError: it cannot be decoded; Pillow has many ways to say so.
-    """
-    with Image.open(io.BytesIO(content)) as image:
-        image.draft("RGB", (2 * size, 2 * size))  # a JPEG decodes at a fraction of its size, never below twice ours
-        square = min(image.size)
-        left, top = (image.width - square) // 2, (image.height - square) // 2
-        cut = image.convert("RGB").crop((left, top, left + square, top + square))
-    resized = cut.resize((size, size), Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(np.asarray(resized, dtype=np.uint8).transpose(2, 0, 1))
+    images, missing, digest = [], list(source.left_out), Digest()
+    with source.reader() as read:
+        for key in keys:
+            try:
+                content = read(key)
+                images.append(prepare(content, size, megapixels=megapixels))
+                add_record(digest, key, content)
+            except (Unreadable, NoPicture) as error:
+                missing.append(f"{os.fsdecode(key)}: {getattr(error, 'problem', error)}")
+    if not images:
+        raise UserError(f"{source.path}: none of its {len(keys)} pictures can be decoded, {missing[0]}")
+    if missing:
+        warn(told(source.path, missing, len(keys) + len(source.left_out)))
+    return np.stack(images), Content(kind=source.kind, name=source.path.name, records=len(images), sha256=digest.hex())

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from sandbox.base.errors import UserError
 from sandbox.base.guard import command
-from sandbox.data.records import STAND_IN as CATEGORY
+from sandbox.data.lsun import STAND_IN as CATEGORY
 from sandbox.data.rooms.rooms import Rooms
 
 _QUALITY = 75

@@ -1,7 +1,7 @@
 """A run's folder: who it is, what it was made with, how far it came, what it scored.
 
     runs/<study>/<experiment>/[<task>/]<arm>/seed-<n>/
-      config.yaml         identity: study, experiment, arm, resolved precision, every field
+      config.yaml         identity: study, experiment, arm, resolved precision, every field, content of the user's data
       environment.json    commit, versions, device
       metrics.jsonl       the scalars of the curves, one line a point
       checkpoints/        see checkpoints.py
@@ -11,29 +11,30 @@
 The name is deterministic, so the same command finds its run again.
 """
 
-import json
 import os
-import platform
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
+from pydantic import ValidationError
 
-from sandbox.base.errors import UserError, nearest, one_line
-from sandbox.base.files import write_atomically, write_json
+from sandbox.base.errors import UserError, nearest, warn
+from sandbox.base.files import make_way, set_aside, write_atomically, write_json
 from sandbox.base.locks import hold
-from sandbox.base.world import announced
+from sandbox.base.reading import Unreadable, read_json
 from sandbox.experiment.config import Config, differences, folder_name, validated
+from sandbox.experiment.content import Content
+from sandbox.experiment.environment import Environment, environment
 from sandbox.experiment.spec import folder_of, study_spec
+from sandbox.experiment.written import SMALL, Owned, Result, differs, read_sealed, sealed
 
 State = Literal["new", "interrupted", "complete"]
 PRECISIONS = ("bf16", "32")  # what ``auto`` resolves to
+W = TypeVar("W", bound=Owned)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Run:
         precision: the resolved one, ``bf16`` or ``32``.
         config: every field.
         task: name of the task, where the experiment has several.
+        content: what it learns from, where that is a user's own data; None: nothing of the kind, or not known yet.
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class Run:
     precision: str
     config: Config
     task: str | None = None
+    content: Content | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -73,31 +76,50 @@ class Run:
         head = {"study": self.study, "experiment": self.experiment, "arm": self.arm, "precision": self.precision}
         if self.task is not None:
             head["task"] = self.task
-        return {**head, "config": self.config.model_dump(mode="json")}
+        data = {} if self.content is None else {"data": self.content.model_dump()}
+        return {**head, **data, "config": self.config.model_dump(mode="json")}
+
+    def proof(self) -> dict[str, Any]:
+        """What is written into each of its files, to tell it from those of other runs: all that no machine changes."""
+        identity = self.identity()
+        settings = {name: value for name, value in identity["config"].items() if name not in self.config.PLACES}
+        return {**{name: identity[name] for name in identity if name != "data"}, "config": settings}
 
     def state(self) -> State:
         """Whether the folder holds nothing of the run yet, a part of it, or all."""
         if not (self.folder / "config.yaml").is_file():
             return "new"
-        return "complete" if (self.folder / "result.json").exists() else "interrupted"
+        return "complete" if (self.folder / "result.json").is_file() else "interrupted"
 
     def result(self) -> dict[str, Any]:
-        """Scores and costs of a complete run.
+        """Scores and costs of a complete run, see `sandbox.experiment.written.Result`.
 
         Raises:
-            UserError: the run is not complete.
+            UserError: the run is not complete, or its result is damaged or another run's.
         """
-        path = self.folder / "result.json"
-        if not path.exists():
+        if not (self.folder / "result.json").is_file():
             raise UserError(f"{self.folder} has no result yet: run the same command again to complete it")
         try:
-            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            scores = {tag: None if value is None else float(value) for tag, value in document.pop("scores").items()}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(
-                f"{path} cannot be read ({one_line(error)}): {self.command()} --evaluate makes it again"
-            ) from None
-        return {"scores": scores, **document}
+            return self._read("result.json", Result).model_dump(exclude={"run"}, exclude_unset=True)
+        except Unreadable as error:
+            raise UserError(f"{error}: {self.command()} makes it again from the last checkpoint") from None
+
+    def environment(self) -> dict[str, Any]:
+        """What it was made with.
+
+        Raises:
+            UserError: that cannot be read.
+        """
+        try:
+            return self._read("environment.json", Environment).model_dump(exclude={"run"})
+        except Unreadable as error:
+            raise UserError(f"{error}: what this run was made with is not known") from None
+
+    def _read(self, name: str, model: type[W]) -> W:
+        found = read_json(self.folder / name, model, SMALL)
+        if other := differs(found.run, self.proof(), self.config.PLACES):
+            raise Unreadable(self.folder / name, f"belongs to another run ({other})")
+        return found
 
     def command(self) -> str:
         """The start of the command that makes this run."""
@@ -105,6 +127,8 @@ class Run:
 
     def open(self, *, overwrite: bool = False) -> State:
         """Creates the folder, or checks that what stands there is this very run. Returns the state it was found in.
+
+        What stands in the way of the run's own files, and a result that cannot be read, is set aside with a warning.
 
         Raises:
             UserError: the folder holds another configuration, or something that is no run.
@@ -117,14 +141,51 @@ class Run:
         found = None if state == "new" else read_run(self.folder)
         if found is not None:
             self.refuse_another(found)
+        # config.yaml first: a kill from here on leaves a run that the same command continues
         if found is None or found.identity() != self.identity():  # the data may lie elsewhere now
-            # config.yaml first: a kill from here on leaves a run that the same command continues
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.folder / "config.yaml", yaml.safe_dump(self.identity(), sort_keys=False))
+            (self if self.content or found is None else replace(self, content=found.content)).write_config()
+        self._make_way()
         self.samples.mkdir(exist_ok=True)
         if not (self.folder / "environment.json").exists():
-            write_json(self.folder / "environment.json", environment())
-        return state
+            write_json(self.folder / "environment.json", {**environment(), "run": self.proof()})
+        return self.state() if state == "complete" else state
+
+    def _make_way(self) -> None:
+        for path in (self.checkpoints, self.samples):
+            make_way(path, folder=True)
+        for name in ("metrics.jsonl", "environment.json", "result.json"):
+            make_way(self.folder / name)
+        files: tuple[tuple[str, type[Owned]], ...] = (("environment.json", Environment), ("result.json", Result))
+        for name, model in files:
+            try:
+                self._read(name, model)
+            except Unreadable as error:
+                if error.path.exists():
+                    set_aside(error.path, error.problem)
+
+    def write_config(self) -> None:
+        """Writes ``config.yaml``, a checksum in its last line; raises `OSError` where that cannot be."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / "config.yaml", sealed(yaml.safe_dump(self.identity(), sort_keys=False)))
+
+    def learning_from(self, content: Content | None) -> "Run":
+        """This run, its data's content recorded: at the first time, or where the run is older than such records.
+
+        Args:
+            content: of the data that lie there now; None: the study draws its own.
+
+        Raises:
+            UserError: it has learned from other data.
+        """
+        known = self.content or (read_run(self.folder).content if self.state() != "new" else None)
+        if known is not None and content != known:
+            raise UserError(f"{self.folder} has learned from {known}, but here is {content or 'none'}: "
+                            "give --data-root the same data, or this run a --name")  # fmt: skip
+        run = replace(self, content=content)
+        if content is not None and known is None and self.state() != "new":
+            warn(f"{self.folder} does not say what it has learned from: from now on that is {content}")
+            run.write_config()
+        return run
 
     @contextmanager
     def lock(self, patience: float = 0.0) -> Iterator[None]:
@@ -166,10 +227,8 @@ class Run:
 
     def refuse_another(self, found: "Run") -> None:
         """Raises `UserError`, with the differences, where ``found`` is not this very run."""
-        ours, theirs = self.identity(), found.identity()
-        settings = [{name: value for name, value in one.pop("config").items() if name not in self.config.PLACES}
-                    for one in (theirs, ours)]  # fmt: skip
-        changed = differences(*settings) + differences(theirs, ours)
+        theirs, ours = found.proof(), self.proof()
+        changed = differences(theirs.pop("config"), ours.pop("config")) + differences(theirs, ours)
         if changed:
             raise UserError(
                 f"{self.folder} holds a run of another configuration ({'; '.join(changed)}): "
@@ -202,11 +261,15 @@ def read_run(folder: Path | str) -> Run:
     if not path.is_file():
         raise UserError(f"{folder} is no run folder: it has no config.yaml{_nearest_run(folder)}")
     try:
-        head = yaml.safe_load(path.read_text(encoding="utf-8"))
+        head = read_sealed(path)
         study, experiment, arm, precision = (str(head[key]) for key in ("study", "experiment", "arm", "precision"))
-        values = dict(head["config"])
-    except Exception:  # whatever a damaged file makes YAML or the disk raise
+        values, data = dict(head["config"]), head.get("data")
+        content = None if data is None else Content.model_validate(data)
+    except (KeyError, TypeError, ValueError, ValidationError):
         raise UserError(f"{path} is no configuration of a run, or a damaged one (--overwrite starts anew)") from None
+    except Unreadable as error:
+        raise UserError(f"{path} is no configuration of a run, or a damaged one: it {error.problem} "
+                        "(--overwrite starts anew)") from None  # fmt: skip
     try:
         spec = study_spec(study)
     except UserError as error:
@@ -214,7 +277,7 @@ def read_run(folder: Path | str) -> Run:
     if precision not in PRECISIONS:
         raise UserError(f"{path}: unknown precision {precision!r}: allowed are {', '.join(PRECISIONS)}")
     config, task = validated(spec.config, values, str(path)), head.get("task")
-    return Run(folder, study, experiment, arm, precision, config, None if task is None else str(task))
+    return Run(folder, study, experiment, arm, precision, config, None if task is None else str(task), content)
 
 
 def refuse_mixed_precision(runs: Iterable[Run]) -> None:
@@ -225,6 +288,20 @@ def refuse_mixed_precision(runs: Iterable[Run]) -> None:
     if len(first) > 1:
         found = " but ".join(f"{precision} in {folder}" for precision, folder in first.items())
         raise UserError(f"runs of different precision are not compared: {found}: give --precision and another --name")
+
+
+def refuse_mixed_data(runs: Iterable[Run]) -> None:
+    """Raises `UserError` where runs that say they see the same have learned from different data of the user's."""
+    told: list[Run] = []
+    for run in runs:
+        if run.content is None:
+            continue
+        for other in told:
+            alike = run.task == other.task and run.config.sees_the_same(other.config)
+            if alike and run.content != other.content:
+                raise UserError(f"runs of different data are not compared: {other.folder} has learned from "
+                                f"{other.content}, {run.folder} from {run.content}")  # fmt: skip
+        told.append(run)
 
 
 def _nearest_run(folder: Path) -> str:
@@ -241,43 +318,6 @@ def _nearest_run(folder: Path) -> str:
     return nearest(folder.as_posix(), runs) or (f"; did you mean {runs[0]!r}?" if runs else "")
 
 
-def environment() -> dict[str, Any]:
-    """What the run is made with: commit, versions, processor and accelerator."""
-    import torch  # here: what only reads run folders starts without it
-
-    packages = ("torch", "torchvision", "numpy", "lightning-fabric", "safetensors", "stable-baselines3", "ale-py")
-    return {
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in packages},
-        "platform": platform.platform(),
-        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.processor(),
-        "threads": torch.get_num_threads(),
-        "processes": announced().size,
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    checkout = Path(__file__).resolve().parents[2]
-    if not (checkout / ".git").exists():
-        return None
-    try:
-        git = ["git", "-C", str(checkout)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{commit}{' with changes' if dirty else ''}"
-
-
-def save_result(run: Run, scores: Mapping[str, float], costs: Mapping[str, Any]) -> None:
-    """Writes ``result.json``: from now on the run is complete."""
-    write_json(run.folder / "result.json", {"scores": dict(scores), **costs})
+def save_result(run: Run, scores: Mapping[str, float], costs: Mapping[str, Any], points: int) -> None:
+    """Writes ``result.json``: from now on the run is complete. ``points``: of its curves."""
+    write_json(run.folder / "result.json", {"scores": dict(scores), **costs, "points": points, "run": run.proof()})

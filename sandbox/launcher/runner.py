@@ -10,7 +10,8 @@ from filelock import FileLock, Timeout
 from sandbox.base.errors import Interrupted, UserError
 from sandbox.base.files import write_atomically
 from sandbox.base.world import announced
-from sandbox.experiment.run import Run, read_run, refuse_mixed_precision
+from sandbox.experiment.content import Content
+from sandbox.experiment.run import Run, read_run, refuse_mixed_data, refuse_mixed_precision
 from sandbox.launcher.plan import Cell, Plan
 from sandbox.launcher.pools import Cluster, Local, Pool
 from sandbox.launcher.screen import Progress, Screen
@@ -28,7 +29,7 @@ def make_runs(plan: Plan) -> dict[Cell, str]:
     """
     if announced().size > 1:
         raise UserError("torchrun and srun train one run (python -m sandbox.gan); for many there is --ray")
-    missing = _missing(plan)
+    missing, contents = _missing(plan)
     progress = {cell: _progress(plan, cell, cell in missing) for cell in plan.cells()}
     if not missing:
         print(f"{plan.folder}: all {len(progress)} runs are complete", flush=True)
@@ -36,7 +37,7 @@ def make_runs(plan: Plan) -> dict[Cell, str]:
     plan.file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(plan.file, plan.document())
     screen = Screen(str(plan.folder), progress, plan.arms)
-    orders = [write_order(plan, cell) for cell in missing]
+    orders = [write_order(plan, cell, contents.get(cell)) for cell in missing]
     pool = _pool(plan)
     try:
         with screen:
@@ -71,7 +72,8 @@ def _work(pool: Pool, orders: Sequence[Order], screen: Screen, progress: Mapping
     return failed
 
 
-def _missing(plan: Plan) -> list[Cell]:
+def _missing(plan: Plan) -> tuple[list[Cell], dict[Cell, Content]]:
+    """What is to be made, and what each of these must learn from, as far as other runs have told."""
     missing, runs = [], []
     for cell in plan.cells():
         folder = plan.place(cell)
@@ -79,13 +81,16 @@ def _missing(plan: Plan) -> list[Cell]:
             found = read_run(folder)
             _run(plan, cell, found.precision).refuse_another(found)
             runs.append(found)
-            if found.state() == "complete":
-                found.result()  # a damaged one is said before anything is trained
-                continue
+            with suppress(UserError):  # a damaged one is made again, from its last checkpoint
+                if found.state() == "complete" and found.result():
+                    continue
         missing.append(cell)
+    refuse_mixed_data(runs)
     if missing and plan.options.ray in (None, "local"):  # what a cluster's machines resolve to, only they know
         refuse_mixed_precision([*runs, *(_run(plan, cell, precision) for cell, precision in _resolved(plan, missing))])
-    return missing
+    contents = {cell: run.content for cell in missing for run in runs if run.content is not None
+                and run.task == cell.task and run.config.sees_the_same(plan.config(cell))}  # fmt: skip
+    return missing, contents
 
 
 def _run(plan: Plan, cell: Cell, precision: str) -> Run:

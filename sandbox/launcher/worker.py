@@ -8,7 +8,6 @@ this one stops after the step in hand with everything saved: a comparison that i
 on by itself.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -19,14 +18,29 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sandbox.base.errors import UserError, one_line
 from sandbox.base.files import write_json
 from sandbox.base.guard import guarded
+from sandbox.base.reading import ReadBack, Unreadable, read_json
+from sandbox.experiment.content import Content
+from sandbox.experiment.written import SMALL
 from sandbox.launcher.plan import Cell, Plan
 
 PATIENCE = 120.0  # seconds: an orphan of a killed comparison needs a step, and on a slow disk a checkpoint, to stop
+
+
+class _Written(ReadBack):
+    folder: str
+    study: str
+    experiment: str
+    arm: str
+    task: str | None
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    budget: Literal["steps", "macs"]
+    config: dict[str, Any]
+    content: Content | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +76,7 @@ class Order:
         """Leaves in the log why it could not be started."""
         with suppress(OSError):
             self.log.parent.mkdir(parents=True, exist_ok=True)
-            self.log.write_text(f"error: could not be started: {one_line(error)}\n")
+            self.log.write_text(f"error: could not be started: {one_line(error)}\n", encoding="utf-8")
 
     def complaint(self, code: int) -> str:
         """What it said last, in one line, having ended with an exit code other than 0."""
@@ -78,12 +92,15 @@ class Order:
         return (errors or spoken)[-1]
 
 
-def write_order(plan: Plan, cell: Cell) -> Order:
-    """Writes a run's settings down: folder, study, experiment, arm, task, every field of its config, device, budget."""
+def write_order(plan: Plan, cell: Cell, content: Content | None = None) -> Order:
+    """Writes a run's settings down: folder, study, experiment, arm, task, every field of its config, device, budget.
+
+    ``content``: of the data that the comparison's other runs have learned from, where that is known.
+    """
     document = {
         "folder": str(plan.place(cell).resolve()), "study": plan.experiment.study, "experiment": plan.name,
         "arm": cell.arm, "task": cell.task, "device": plan.options.device, "budget": plan.options.budget,
-        "config": plan.config(cell).model_dump(mode="json"),
+        "config": plan.config(cell).model_dump(mode="json"), "content": content and content.model_dump(),
     }  # fmt: skip
     file = plan.order(cell).resolve()
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -98,13 +115,9 @@ def read_order(file: Path) -> dict[str, Any]:
         UserError: the file is not there, or damaged.
     """
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {one_line(error)}") from None
-    keys = {"folder", "study", "experiment", "arm", "task", "device", "budget", "config"}
-    if not isinstance(document, dict) or document.keys() != keys or not isinstance(document["config"], dict):
-        raise UserError(f"{file} is no order of a run: it must hold {', '.join(sorted(keys))}")
-    return document
+        return read_json(file, _Written, SMALL).model_dump()
+    except Unreadable as error:
+        raise UserError(f"{error}: no order of a run (the comparison writes it again)") from None
 
 
 def run_to_end(order: Order) -> int:
@@ -139,9 +152,9 @@ def main() -> None:
     config = validated(study_spec(order["study"]).config, order["config"], str(file))
     device = resolve_device(order["device"])
     precision = resolve_precision(config.precision, device)
-    run = Run(
-        Path(order["folder"]), order["study"], order["experiment"], order["arm"], precision, config, order["task"]
-    )
+    content = order["content"] and Content.model_validate(order["content"])
+    run = Run(Path(order["folder"]), order["study"], order["experiment"], order["arm"], precision, config,
+              order["task"], content)  # fmt: skip
     make(run, device, patience=PATIENCE)
 
 

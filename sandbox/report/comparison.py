@@ -4,18 +4,20 @@ Only ``config.yaml``, ``environment.json``, ``metrics.jsonl``, ``result.json`` a
 compares alike, and so does a folder of runs copied from a cluster.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from sandbox.base.errors import UserError, warn
+from sandbox.base.reading import Unreadable, read_file
 from sandbox.experiment.config import differences
 from sandbox.experiment.names import config_title
-from sandbox.experiment.run import Run, State, read_run, refuse_mixed_precision
+from sandbox.experiment.run import Run, State, read_run, refuse_mixed_data, refuse_mixed_precision
 from sandbox.experiment.spec import Captions, Score, study_spec
+from sandbox.experiment.written import SMALL
 from sandbox.launcher.plan import Cell, Plan
 from sandbox.launcher.worker import read_order
 from sandbox.report.stats import Paired, Summary, Verdict, holm, paired, summarise, verdict
@@ -179,6 +181,7 @@ def gather(plan: Plan, failed: Mapping[Cell, str], command: str) -> Comparison:
     rows = tuple(read_row(cell, plan.place(cell), failed.get(cell)) for cell in plan.cells())
     check_places(rows, plan)
     refuse_mixed_precision([row.run for row in rows if row.run])
+    refuse_mixed_data([row.run for row in rows if row.run])
     return Comparison(plan.experiment.study, plan.name, plan.folder, config_title(plan.experiment.path), command,
                       plan.arms, plan.tasks, plan.seeds, plan.scores(), _budget(plan, rows), rows)  # fmt: skip
 
@@ -189,8 +192,9 @@ def _budget(plan: Plan, rows: Sequence[Row]) -> Budget:
     if len(spent) == len({task for task, *_ in spent}):
         return "steps"
     older = plan.folder / "comparison" / "budget"  # of a comparison that was made before runs had order files
-    if older.is_file() and older.read_text() == "macs":
-        return "macs"
+    with suppress(Unreadable):
+        if older.exists() and read_file(older, SMALL) == b"macs":
+            return "macs"
     return "macs" if {_told(plan.order(cell)) for cell in plan.cells()} - {"none"} == {"macs"} else "none"
 
 
@@ -213,17 +217,17 @@ def read_row(cell: Cell, folder: Path, error: str | None = None) -> Row:
     except UserError as wrong:
         return Row(cell, folder, "interrupted", None, {}, {}, {}, [], error or str(wrong))
     scores = costs.pop("scores", {})
-    curves = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
-    return Row(cell, folder, state, run, scores, costs, _environment(folder), curves, error)
+    there = (folder / "metrics.jsonl").exists() or state == "complete"
+    curves = read_metrics(folder, costs.pop("points", None)) if there else []
+    return Row(cell, folder, state, run, scores, costs, _environment(run), curves, error)
 
 
-def _environment(folder: Path) -> dict[str, Any]:
+def _environment(run: Run) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        warn(f"{folder / 'environment.json'} cannot be read: the report does not say what this run was made with")
+        return run.environment()
+    except UserError as error:
+        warn(str(error))
         return {}
-    return document
 
 
 def check_places(rows: Sequence[Row], plan: Plan) -> None:

@@ -265,7 +265,10 @@ def _sample(c: Comparison, row: Row, path: Path) -> dict[str, str]:
 
 
 def _data_note(row: Row) -> str:
-    return row.run.config.data_note if row.run else ""
+    if row.run is None:
+        return ""
+    content = row.run.content
+    return f"{row.run.config.data_note} {content}.".strip() if content else row.run.config.data_note
 
 
 def _reading(c: Comparison) -> list[tuple[str, str]]:
@@ -296,8 +299,13 @@ def scores_csv(c: Comparison) -> str:
     names = list(dict.fromkeys(name for part in costs for name in part))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["task", "arm", "seed", "state", *tags, *names])
+    writer.writerow(map(_cell, ["task", "arm", "seed", "state", *tags, *names]))
     for row, part in zip(c.rows, costs, strict=True):
         values = [row.scores.get(tag) for tag in tags] + [part.get(name) for name in names]
-        writer.writerow([*row.cell[:2], row.cell.seed, row.state, *values])
+        writer.writerow(map(_cell, [*row.cell[:2], row.cell.seed, row.state, *values]))
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would take for a formula, with a quote before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

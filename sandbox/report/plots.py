@@ -16,11 +16,13 @@ from jaxtyping import Float64, Int64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image, ImageFont, ImageSequence
+from PIL import ImageFont
 from scipy import stats
 
-from sandbox.base.errors import one_line, warn
-from sandbox.base.types import Frames, Sheet
+from sandbox.base.errors import warn
+from sandbox.base.reading import Unreadable
+from sandbox.base.types import Sheet
+from sandbox.data.pictures import NoPicture, read_gif, read_picture
 from sandbox.film.figures import Look, looks
 from sandbox.film.grids import side_by_side
 from sandbox.report.comparison import Comparison, Contrast, Row
@@ -238,9 +240,15 @@ def chosen(comparison: Comparison, task: str | None, has: Callable[[Row], bool])
 
 
 def last_samples(row: Row) -> Path | None:
-    """The newest sample grid of a run."""
+    """The newest sample grid of a run that is a picture still."""
     grids = [path for path in (row.folder / "samples").glob("step-*.png") if path.stem[5:].isdecimal()]
-    return max(grids, key=lambda path: int(path.stem[5:]), default=None)
+    for path in sorted(grids, key=lambda path: int(path.stem[5:]), reverse=True):
+        try:
+            read_picture(path)
+            return path
+        except (Unreadable, NoPicture) as error:
+            warn(f"{path} {getattr(error, 'problem', error)}: the report goes without this picture")
+    return None
 
 
 def film(comparison: Comparison, task: str | None, name: str) -> Film | None:
@@ -250,9 +258,9 @@ def film(comparison: Comparison, task: str | None, name: str) -> Film | None:
     if not rows:
         return None
     try:
-        films = [_read_gif(row.folder / file) for row in rows]
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for a damaged file
-        warn(f"a film cannot be read, the report goes without ({one_line(error)})")
+        films = [read_gif(row.folder / file) for row in rows]
+    except Unreadable as error:
+        warn(f"{error}: the report goes without this film")
         return None
     shortest = min(delay for _, delays in films for delay in delays)
     # Equal frames in a row are stored as one that stays longer, and a GIF too large for its limit has lost every other.
@@ -260,15 +268,6 @@ def film(comparison: Comparison, task: str | None, name: str) -> Film | None:
     labels = [_label(comparison, row) for row in rows]
     sheet = side_by_side(_fitted(dict(zip(labels, timed, strict=True))))
     return Film(sheet, max(1, round(1000 / shortest)), rows, name)
-
-
-def _read_gif(path: Path) -> tuple[Frames, list[int]]:
-    """Frames, and the milliseconds of each."""
-    with Image.open(path) as gif:
-        found = [
-            (np.asarray(frame.convert("RGB")), frame.info.get("duration")) for frame in ImageSequence.Iterator(gif)
-        ]
-    return np.stack([frame for frame, _ in found]), [int(delay or 30) for _, delay in found]
 
 
 def _label(comparison: Comparison, row: Row) -> str:

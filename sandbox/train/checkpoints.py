@@ -3,33 +3,72 @@
     checkpoints/step-00000500/
       generator.safetensors ...   the weights and buffers of each module; a study's other state, by part
       state.pt                    optimisers, random state, counters: loads with weights_only=True
-      manifest.json               step and SHA-256 of each file
+      manifest.json               whose it is, step and SHA-256 of each file
 
-A kill at any moment leaves the last whole one. A truncated or corrupted one is named, set aside, and the one before it
-is used.
+A kill at any moment leaves the last whole one. A damaged one, or one of another run, is named, set aside, and the one
+before it is used. Files that its manifest does not list are nobody's and left alone.
 """
 
 import hashlib
 import io
-import json
+import pickle
 import random
-import shutil
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from safetensors.torch import load_file
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sandbox.base.errors import UserError, one_line, warn
-from sandbox.base.files import fsync, json_text, sha256, write_file
+from sandbox.base.files import fsync, json_text, make_way, remove, set_aside, sha256, write_file
+from sandbox.base.reading import ReadBack, Unreadable, read_json, size_of
+from sandbox.experiment.written import Owned, differs
 
 Parts = Mapping[str, Mapping[str, Tensor]]
 KEPT = 2  # the newest, and the one before in case the newest is damaged
+
+
+class Manifest(Owned):
+    """What ``manifest.json`` holds: the step, and the SHA-256 of each file by name."""
+
+    step: int
+    sha256: dict[str, str]
+
+
+class Counters(ReadBack):
+    """What the training loop counts.
+
+    Attributes:
+        seconds: of training so far.
+        curve: tag -> sum and number of values since the last point.
+        mark: name of a file that grows -> its bytes and their CRC-32, see `sandbox.train.tracking`.
+    """
+
+    seconds: float = 0.0
+    curve: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    mark: dict[str, int | tuple[int, int]] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Whose checkpoints are looked for.
+
+    Attributes:
+        run: identity of the run, see `sandbox.experiment.run.Run.proof`.
+        steps: how many it has.
+        places: settings that tell nothing of an identity.
+    """
+
+    run: Mapping[str, Any]
+    steps: int
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,12 +78,14 @@ class Checkpoint:
     Attributes:
         step: steps completed when it was written.
         path: its folder.
+        files: names of its files.
         counters: what the training loop counts, such as the seconds spent.
         state: optimisers and random state, for `restore` and `restore_random`.
     """
 
     step: int
     path: Path
+    files: tuple[str, ...]
     counters: dict[str, Any]
     state: dict[str, Any]
 
@@ -54,7 +95,7 @@ class Checkpoint:
 
     def names(self) -> list[str]:
         """The modules it holds."""
-        return sorted(path.stem for path in self.path.glob("*.safetensors"))
+        return [Path(name).stem for name in self.files if name.endswith(".safetensors")]
 
     def restore(self, modules: Mapping[str, nn.Module], optimisers: Mapping[str, Optimizer]) -> None:
         """Puts the weights and the optimisers back as they were.
@@ -126,8 +167,9 @@ def save_checkpoint(
     optimisers: Mapping[str, Optimizer],
     counters: Mapping[str, Any],
     parts: Parts | None = None,
+    run: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes ``folder/step-XXXXXXXX`` in one piece and keeps the newest `KEPT`.
+    """Writes ``folder/step-XXXXXXXX`` in one piece and keeps the newest `KEPT` up to it.
 
     Args:
         folder: the run's ``checkpoints``.
@@ -135,6 +177,7 @@ def save_checkpoint(
         modules, optimisers: by name.
         counters: what the training loop counts.
         parts: what else there is, a file each: part -> tensors by name; see `sandbox.train.study.Study.state_dict`.
+        run: whose it is, see `Wanted`.
 
     Raises:
         ValueError: a part has the name of a module.
@@ -143,24 +186,26 @@ def save_checkpoint(
     parts = parts or {}
     if twice := parts.keys() & modules.keys():
         raise ValueError(f"a network and a part of the state are both called {min(twice)!r}")
+    make_way(folder, folder=True)
     folder.mkdir(parents=True, exist_ok=True)
     final, beside = folder / f"step-{step:08d}", folder / f".step-{step:08d}.part"
-    shutil.rmtree(beside, ignore_errors=True)
+    remove(beside)
     try:
         beside.mkdir()
         hashes = {}
         for name, content in _contents(modules, optimisers, counters, parts):
             write_file(beside / name, content)
             hashes[name] = hashlib.sha256(content).hexdigest()
-        write_file(beside / "manifest.json", json_text({"step": step, "sha256": hashes}).encode())
+        head = {"step": step, **({} if run is None else {"run": dict(run)})}
+        write_file(beside / "manifest.json", json_text({**head, "sha256": hashes}).encode())
         fsync(beside)
-        if final.exists():
-            _set_aside(final)
+        if final.exists() or final.is_symlink():
+            set_aside(final, "stands where this run's next checkpoint goes")
         beside.rename(final)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        remove(beside)
     fsync(folder)
-    _prune(folder)
+    _prune(folder, step)
     return final
 
 
@@ -169,53 +214,75 @@ def _steps(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def _prune(folder: Path) -> None:
-    for old in _steps(folder)[:-KEPT]:
-        shutil.rmtree(old)
+def _number(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _prune(folder: Path, step: int) -> None:
+    """Removes those before ``step``, which is whole, but for the last ones; and what a kill left half written."""
+    for old in [path for path in _steps(folder) if _number(path) <= step][:-KEPT]:
+        remove(old)
     for part in folder.glob(".step-*.part"):
-        shutil.rmtree(part)
+        remove(part)
 
 
-def _set_aside(path: Path) -> None:
-    target = path.with_name(f"damaged-{path.name}")
-    shutil.rmtree(target, ignore_errors=True)
-    path.rename(target)
+def _read(path: Path, wanted: Wanted | None) -> Checkpoint:
+    """A checkpoint found whole.
 
-
-def _read(path: Path) -> Checkpoint:
-    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    hashes, step = dict(manifest["sha256"]), int(path.name.removeprefix("step-"))
+    Raises:
+        Unreadable: it is not, or another run's.
+    """
+    manifest, step = read_json(path / "manifest.json", Manifest), _number(path)
+    if manifest.step != step:
+        raise Unreadable(path, f"says in its manifest that it is of step {manifest.step}")
+    if "state.pt" not in manifest.sha256:
+        raise Unreadable(path, "lists no state.pt in its manifest")
     # Only names that lie in this folder are opened, whatever the manifest says.
-    present = {file.name for file in path.iterdir()} - {"manifest.json"}
-    if odd := sorted(hashes.keys() ^ present):
-        raise ValueError(f"missing, or not in its manifest: {', '.join(odd)}")
-    if manifest["step"] != step:
-        raise ValueError(f"its manifest says step {manifest['step']}")
-    for name in present:
-        if sha256(path / name) != hashes[name]:
-            raise ValueError(f"{name} is not what was written")
-    state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
-    return Checkpoint(step, path, state.pop("counters"), state)
+    if odd := [name for name in manifest.sha256 if Path(name).name != name or name == ".."]:
+        raise Unreadable(path, f"lists {one_line(odd[0], 60)!r} in its manifest, which is no file of its own")
+    for name, digest in manifest.sha256.items():
+        size_of(path / name)
+        if sha256(path / name) != digest:
+            raise Unreadable(path / name, "is not what was written: its checksum differs")
+    if wanted is not None and (other := differs(manifest.run, wanted.run, wanted.places)):
+        raise Unreadable(path, f"belongs to another run ({other})")
+    if wanted is not None and step > wanted.steps:
+        raise Unreadable(path, f"is of step {step}, and this run has {wanted.steps}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle that is not torch's own: what it holds is refused or not
+            state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        counters = Counters.model_validate(state.pop("counters")).model_dump()
+    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, AttributeError, TypeError, EOFError) as error:
+        raise Unreadable(path / "state.pt", f"is of another kind ({one_line(error, 100)})") from None
+    return Checkpoint(step, path, tuple(sorted(manifest.sha256)), counters, state)
 
 
-def newest_checkpoint(folder: Path, *, mend: bool = False) -> Checkpoint | None:
-    """The newest whole checkpoint; None where there is none. A damaged one is named in a warning.
+def newest_checkpoint(folder: Path, wanted: Wanted | None = None, *, mend: bool = False) -> Checkpoint | None:
+    """The newest whole checkpoint; None where there is none. A damaged or another run's is named in a warning.
 
     Args:
         folder: the run's ``checkpoints``.
-        mend: the caller owns the run: damaged checkpoints are renamed and what a kill left half written is removed.
+        wanted: whose; None: anybody's.
+        mend: the caller owns the run: what cannot be used is renamed, and what is older than needed, or was left half
+            written by a kill, is removed, once a newer one is found whole.
     """
-    if mend:
-        _prune(folder)
-    damaged = 0
+    passed = 0
     for path in reversed(_steps(folder)):
         try:
-            return _read(path)
-        except Exception as error:  # whatever a damaged file makes JSON, torch or the disk raise
-            warn(f"checkpoint {path} is damaged ({one_line(error)}): using the one before it")
-            damaged += 1
+            found = _read(path, wanted)
+        except (Unreadable, OSError) as error:
+            problem = f"{error.path.name} {error.problem}" if isinstance(error, Unreadable) else one_line(error)
+            problem = problem.removeprefix(f"{path.name} ")
+            passed += 1
             if mend:
-                _set_aside(path)
-    if damaged:
+                set_aside(path, f"cannot be used ({problem})")
+            else:
+                warn(f"checkpoint {path} cannot be used ({problem}): using the one before it")
+            continue
+        if mend:
+            _prune(folder, found.step)
+        return found
+    if passed:
         warn(f"no whole checkpoint is left in {folder}")
     return None

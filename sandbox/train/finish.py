@@ -2,19 +2,22 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from sandbox.base.errors import warn
 from sandbox.base.files import write_atomically
-from sandbox.base.types import Frames, Sheet
+from sandbox.base.reading import Unreadable
+from sandbox.base.types import Frames, Picture, Sheet
+from sandbox.data.pictures import NoPicture, read_picture
 from sandbox.experiment.run import Run, save_result
 from sandbox.experiment.spec import study_spec
 from sandbox.film.encode import encode_gif, encode_mp4
 from sandbox.film.grids import frame_size, tile
 from sandbox.train.study import Filmed, Study
-from sandbox.train.tracking import Tracker
+from sandbox.train.tracking import Tracker, read_metrics
 
 _GROWTH_FPS = 5  # frames a second of the sample grids one after another
 
@@ -46,20 +49,20 @@ def finish(run: Run, study: Study[Any], counters: Mapping[str, Any]) -> dict[str
         "peak_memory_mb": counters.get("peak_memory_mb"),
         **study.costs(),
     }
-    # Everything is computed before an old result is touched: an evaluation that is stopped loses nothing. The result
-    # goes first, because from here on the curves lack their scores.
-    (run.folder / "result.json").unlink(missing_ok=True)
+    # Everything is computed before anything old is touched, and the old result stands until the new one takes its
+    # place: stopped anywhere, the run is complete, and the same command makes its pictures and curves again.
     with Tracker(run.folder, counters["mark"]) as tracker:
         for name, (gif, size) in gifs.items():
             tracker.gif(name, gif, size, images)
         tracker.hparams(_hparams(run), scores)
         tracker.scalars(scores, images)
         tracker.mark()  # on the disk before the result that says so
+    points = len(read_metrics(run.folder))
     for name, (gif, _) in gifs.items():
         write_atomically(run.samples / f"{name}.gif", gif)
     for name, content in files.items():
         write_atomically(run.samples / name, content)
-    save_result(run, scores, costs)
+    save_result(run, scores, costs, points)
     return run.result()
 
 
@@ -79,9 +82,17 @@ def _growth(run: Run) -> Frames | None:
     places = [*range(0, run.config.steps, run.config.preview_every), run.config.steps]
     paths = [path for step in places if (path := run.samples / f"step-{step:08d}.png").is_file()]
     kept = [paths[round(i)] for i in np.linspace(0, len(paths) - 1, min(len(paths), 60))]
-    grids = [np.asarray(Image.open(path).convert("RGB")) for path in kept]
+    grids = [grid for path in kept if (grid := _grid(path)) is not None]
     alike = [grid for grid in grids if grid.shape == grids[-1].shape]  # a run may have gone on under other code
     return np.stack([*alike, *alike[-1:] * _GROWTH_FPS]) if len(alike) > 1 else None
+
+
+def _grid(path: Path) -> Picture | None:
+    try:
+        return np.asarray(read_picture(path))
+    except (Unreadable, NoPicture) as error:
+        warn(f"{path} {getattr(error, 'problem', error)}: the film of the training is made without it")
+        return None
 
 
 def _hparams(run: Run) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sandbox.experiment.config import Config
 from sandbox.experiment.run import Run, read_run
 from sandbox.train.checkpoints import newest_checkpoint
 from sandbox.train.device import resolve_device
-from sandbox.train.make import build, restore
+from sandbox.train.make import build, restore, wanted
 from sandbox.train.study import Study
 
 
@@ -50,7 +50,7 @@ def load(run_folder: Path | str, device: Device = "auto") -> Loaded:
         UserError: no run there, no whole checkpoint in it or one of other code, or no such device.
     """
     run, place = read_run(run_folder), resolve_device(device)
-    checkpoint = newest_checkpoint(run.checkpoints)
+    checkpoint = newest_checkpoint(run.checkpoints, wanted(run))
     if checkpoint is None:
         raise UserError(f"{run.folder} has no whole checkpoint to load")
     streams = torch.get_rng_state(), random.getstate()

@@ -185,4 +185,5 @@ class Loop:
             "mark": self.tracker.mark(),
         }
         study = self.study
-        save_checkpoint(self.run.checkpoints, step, study.modules, study.optimisers, self.counters, study.state_dict())
+        save_checkpoint(self.run.checkpoints, step, study.modules, study.optimisers, self.counters,
+                        study.state_dict(), self.run.proof())  # fmt: skip

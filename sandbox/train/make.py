@@ -13,10 +13,11 @@ import torch
 import yaml
 
 from sandbox.base.errors import UserError
+from sandbox.base.guard import resumable
 from sandbox.experiment.run import Run
 from sandbox.experiment.spec import study_spec
 from sandbox.train import processes
-from sandbox.train.checkpoints import Checkpoint, newest_checkpoint
+from sandbox.train.checkpoints import Checkpoint, Wanted, newest_checkpoint
 from sandbox.train.device import make_fabric
 from sandbox.train.finish import finish
 from sandbox.train.loop import Loop
@@ -45,11 +46,13 @@ def make(run: Run, device: str, *, overwrite: bool = False, evaluate: bool = Fal
     Raises:
         UserError, RunError, Interrupted, OSError: see `sandbox.base.guard.guarded`, which turns each into a line.
     """
-    if evaluate and run.state() != "complete":
-        raise UserError(f"{run.folder} is not complete: --evaluate is for finished runs")
-    with run.lock(patience) if processes.is_first() else nullcontext():
+    if evaluate and run.state() == "new":
+        raise UserError(f"{run.folder} holds no run yet: --evaluate is for those whose training is finished")
+    with resumable(run.folder), run.lock(patience) if processes.is_first() else nullcontext():
         # A new run is built before it is written: a mistake that only the data or the networks show leaves nothing.
         early = _built(run, device) if processes.from_first(run.state) == "new" else None
+        if early is not None:
+            run = run.learning_from(early[0].content)
         state = processes.from_first(lambda: run.open(overwrite=overwrite))
         if state == "complete" and not evaluate:
             print(f"{run.folder} is complete (--overwrite starts anew, --evaluate scores it again)")
@@ -57,6 +60,7 @@ def make(run: Run, device: str, *, overwrite: bool = False, evaluate: bool = Fal
             # Flushed: in a log file these lines must not wait for the end.
             print(f"{run.folder}: {state}, {device}, {run.precision}", flush=True)
             study, costs = early or _built(run, device)
+            run = processes.from_first(lambda: run.learning_from(study.content))
             print(yaml.safe_dump(costs, sort_keys=False).rstrip(), flush=True)
             complete(run, study, evaluate=evaluate)
         if processes.is_first():
@@ -105,6 +109,11 @@ def complete(run: Run, study: Study[Any], *, evaluate: bool = False) -> dict[str
     return processes.from_first(lambda: finish(run, study, counters))
 
 
+def wanted(run: Run) -> Wanted:
+    """What its checkpoints are told by."""
+    return Wanted(run.proof(), run.config.steps, run.config.PLACES)
+
+
 def restore(study: Study[Any], found: Checkpoint) -> None:
     """Puts a study back to where it was at a checkpoint, all but the random streams.
 
@@ -118,7 +127,7 @@ def restore(study: Study[Any], found: Checkpoint) -> None:
 def _checkpoint(run: Run, study: Study[Any]) -> Checkpoint | None:
     """The checkpoint to go on from, the same in every process: the first one mends, then the others read."""
     with study.fabric.rank_zero_first():
-        found = newest_checkpoint(run.checkpoints, mend=processes.is_first())
+        found = newest_checkpoint(run.checkpoints, wanted(run), mend=processes.is_first())
     step = found.step if found else 0
     if processes.agreed(step != processes.from_first(lambda: step)):
         raise UserError(f"not every process sees the same {run.checkpoints}: --root must lie on a disk that all share")

@@ -29,6 +29,7 @@ from torch.optim import Optimizer
 from sandbox.base.errors import UserError, nearest
 from sandbox.base.types import PathKind, Picture, Sheet, Walks
 from sandbox.experiment.config import Config
+from sandbox.experiment.content import Content
 from sandbox.nn.counting import multiply_adds
 from sandbox.train.encoder import Encoder
 from sandbox.train.processes import average_buffers, average_gradients
@@ -121,6 +122,11 @@ class Study(ABC, Generic[C]):
             UserError: there is no such network, or nothing to look into.
         """
         return Encoder(self.find_network(name))
+
+    @property
+    def content(self) -> Content | None:
+        """What it learns from, where that is a user's own data; None: all is drawn, or checked against a known sum."""
+        return None
 
     # ---- what all share
 

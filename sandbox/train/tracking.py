@@ -1,7 +1,8 @@
 """TensorBoard and metrics.jsonl: the same scalars for eyes and for programs; grids, GIFs and hparams for eyes.
 
 The x-axis is images seen, in every arm. A tracker can be put back to a mark taken at a checkpoint, so that an
-interrupted run that continues doubles no point and loses none.
+interrupted run that continues doubles no point and loses none. Each line of metrics.jsonl ends with a checksum of its
+own, ``crc``, and a mark holds one of each whole file: damage is told, not drawn.
 
 Events are written here and now, not by torch's SummaryWriter: its thread would meet a full disk out of our sight, and
 what it has not yet written when the process is killed belongs to no mark.
@@ -13,7 +14,8 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,15 +23,20 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from pydantic_core import from_json
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import hparams
 
 from sandbox.base.errors import warn
-from sandbox.base.files import naming
+from sandbox.base.files import make_way, naming
+from sandbox.base.reading import Unreadable, read_file
 
-Mark = Mapping[str, int]  # file name -> bytes
+# File name -> bytes and their CRC-32; marks of older versions have no checksum.
+Mark = Mapping[str, int | Sequence[int]]
+_CRC = ', "crc": '
+LARGEST = 2**30  # bytes of metrics.jsonl
 
 
 class _Appended:
@@ -37,14 +44,17 @@ class _Appended:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        make_way(path)
         with naming(path):
             self._file = path.open("ab", buffering=0)
+        self.size, self.crc = path.stat().st_size, _crc(path)
 
     def write(self, content: bytes) -> None:
         rest = memoryview(content)
         with naming(self.path):
             while rest:
                 rest = rest[self._file.write(rest) :]
+        self.size, self.crc = self.size + len(content), zlib.crc32(content, self.crc)
 
     def sync(self) -> None:
         with naming(self.path):
@@ -65,8 +75,8 @@ class Events:
     def __init__(self, folder: Path, continued: str | None = None) -> None:
         # After a cut a file of its own: a TensorBoard that is watching would read on in the middle of a record.
         name = continued or f"events.out.tfevents.{time.time():010.0f}.{platform.node()}.{os.getpid()}"
-        self._file = _Appended(folder / name)
-        self._records = RecordWriter(self._file)
+        self.file = _Appended(folder / name)
+        self._records = RecordWriter(self.file)
         if not continued:
             self._write(file_version="brain.Event:2")
 
@@ -84,11 +94,11 @@ class Events:
 
     def sync(self) -> None:
         """Puts everything so far on the disk."""
-        self._file.sync()
+        self.file.sync()
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        self.file.close()
 
 
 class Tracker:
@@ -102,7 +112,7 @@ class Tracker:
 
     def __init__(self, folder: Path, mark: Mark) -> None:
         self.folder = folder
-        kept = _cut(folder, mark)
+        kept, self._before = _cut(folder, mark)
         self._metrics = _Appended(folder / "metrics.jsonl")
         self._events = Events(folder, kept)
 
@@ -110,7 +120,7 @@ class Tracker:
         """Adds one point to each curve, at ``images`` seen. Tags are defined in docs/metrics.md."""
         self._events.scalars(values, images)
         known = {tag: value for tag, value in values.items() if math.isfinite(value)}  # JSON has no NaN
-        self._metrics.write(f"{json.dumps({'images': images, **known})}\n".encode())
+        self._metrics.write(_line({"images": images, **known}))
 
     def picture(self, tag: str, image: UInt8[np.ndarray, "h w 3"], images: int) -> None:
         """Adds a picture to the Images tab."""
@@ -129,11 +139,12 @@ class Tracker:
         for summary in hparams(row, dict.fromkeys(scores, 0.0)):
             self._events.summary(summary)
 
-    def mark(self) -> dict[str, int]:
-        """Bytes of each file once everything so far is on the disk: what belongs to a checkpoint written now."""
+    def mark(self) -> dict[str, tuple[int, int]]:
+        """Bytes and CRC-32 of each file once all is on the disk: what belongs to a checkpoint written now."""
         self._metrics.sync()
         self._events.sync()
-        return {path.name: path.stat().st_size for path in _tracked(self.folder)}
+        now = {file.path.name: (file.size, file.crc) for file in (self._metrics, self._events.file)}
+        return {**self._before, **now}
 
     def close(self) -> None:
         """Closes the files."""
@@ -149,45 +160,86 @@ class Tracker:
         self.close()
 
 
+def _line(point: Mapping[str, Any]) -> bytes:
+    text = json.dumps(point)
+    return f"{text[:-1]}{_CRC}{zlib.crc32(text.encode())}}}\n".encode()
+
+
+def _crc(path: Path, size: int | None = None) -> int:
+    """The CRC-32 of a file, or of its first bytes."""
+    crc, left = 0, path.stat().st_size if size is None else size
+    with path.open("rb") as file:
+        while left > 0 and (part := file.read(min(left, 2**20))):
+            crc, left = zlib.crc32(part, crc), left - len(part)
+    return crc
+
+
 def _tracked(folder: Path) -> list[Path]:
-    events = sorted(folder.glob("events.out.tfevents.*"))
-    return [path for path in (folder / "metrics.jsonl", *events) if path.exists()]
+    return [
+        path for path in (folder / "metrics.jsonl", *sorted(folder.glob("events.out.tfevents.*"))) if path.is_file()
+    ]
 
 
-def _cut(folder: Path, mark: Mark) -> str | None:
-    """Cuts every file back to the mark. Returns the name of the newest event file if it lost nothing."""
-    kept = None
+def _cut(folder: Path, mark: Mark) -> tuple[str | None, dict[str, tuple[int, int]]]:
+    """Cuts every file back to the mark, and says which is not what it was then.
+
+    Returns:
+        The name of the newest event file if it lost nothing; bytes and CRC-32 of every file that is left.
+    """
+    kept, left = None, {}
     for path in _tracked(folder):
         size = path.stat().st_size
         if path.name not in mark:
             path.unlink()
             continue
-        if size < mark[path.name]:
+        noted = mark[path.name]
+        wanted, crc = (noted, None) if isinstance(noted, int) else noted
+        if size < wanted:
             warn(f"{path} is shorter than it was at the last checkpoint: points of its curves are missing")
-        if size > mark[path.name]:
-            os.truncate(path, mark[path.name])
+        elif crc is not None and _crc(path, wanted) != crc:
+            warn(f"{path} is not what it was at the last checkpoint: points of its curves are damaged")
+        if size > wanted:
+            os.truncate(path, wanted)
         if path.name != "metrics.jsonl":
-            kept = path.name if size == mark[path.name] else None
-        elif size < mark[path.name]:
+            kept = path.name if size == wanted else None
+        elif size < wanted:
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)  # the next line must not join a torn one
-    return kept
+        left[path.name] = (path.stat().st_size, _crc(path))
+    for name in mark.keys() - left.keys():
+        warn(f"{folder / name} was there at the last checkpoint and is not any more: points of its curves are missing")
+    return kept, left
 
 
-def read_metrics(folder: Path) -> list[dict[str, int | float]]:
-    """The points of a run's curves, in order: ``images`` and the scalars logged there."""
-    with (folder / "metrics.jsonl").open(encoding="utf-8", errors="replace") as lines:
-        # A line without an end is being written, or was when the run was killed.
-        whole = [line for line in lines if line.endswith("\n")]
-    points = [point for line in whole if (point := _point(line)) is not None]
-    if len(points) < len(whole):
-        warn(f"{folder / 'metrics.jsonl'}: {len(whole) - len(points)} damaged lines are left out")
-    return points
+def read_metrics(folder: Path, points: int | None = None) -> list[dict[str, int | float]]:
+    """The points of a run's curves, in order: ``images`` and the scalars logged there. What is damaged is left out.
 
-
-def _point(line: str) -> dict[str, int | float] | None:
+    Args:
+        folder: the run's.
+        points: how many there must be, where that is known.
+    """
+    path = folder / "metrics.jsonl"
     try:
-        point = json.loads(line)
+        # A line without an end is being written, or was when the run was killed.
+        lines = [line for line in read_file(path, LARGEST).splitlines(keepends=True) if line.endswith(b"\n")]
+    except Unreadable as error:
+        warn(f"{error}: its curves are not shown")
+        return []
+    found = [point for line in lines if (point := _point(line)) is not None]
+    if len(found) < len(lines):
+        warn(f"{path}: {len(lines) - len(found)} damaged lines are left out")
+    elif points is not None and len(found) != points:
+        warn(f"{path} has {len(found)} points, and {points} were written: its curves are not those of this run")
+    return found
+
+
+def _point(line: bytes) -> dict[str, int | float] | None:
+    text, found, crc = line.rpartition(_CRC.encode())
+    if found and zlib.crc32(text + b"}") != int(crc.strip(b"}\n") if crc.strip(b"}\n").isdigit() else -1):
+        return None
+    try:
+        point = from_json(text + b"}" if found else line, allow_inf_nan=False)
     except ValueError:
         return None
-    numbers = isinstance(point, dict) and all(type(value) in (int, float) for value in point.values())
+    numbers = isinstance(point, dict) and all(type(value) in (int, float) and abs(value) < 2**1023
+                                              for value in point.values())  # fmt: skip
     return point if numbers and "images" in point else None

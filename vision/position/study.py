@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sandbox.base.errors import UserError
 from sandbox.base.types import PathKind, Picture, Walks
+from sandbox.experiment.content import Content
 from sandbox.train import processes
 from sandbox.train.encoder import Encoder
 from sandbox.train.study import Filmed, State, Study
@@ -38,6 +39,11 @@ class PositionStudy(Study[PositionConfig], Filmed):
         self.modules["probe"] = self.probing.trainer.probe
         self.optimisers["probe"] = self.probing.trainer.optimiser
         self._digest = torch.tensor(fingerprint(encoder.network))
+
+    @property
+    def content(self) -> Content | None:
+        """What the images of ``data: folder`` are."""
+        return self.probing.content
 
     def state_dict(self) -> State:
         """The hash of the probed weights."""

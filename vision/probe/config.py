@@ -40,7 +40,7 @@ class PositionConfig(Config):
 
     config_field: ClassVar[str | None] = "task"
     DATA: ClassVar[tuple[str, ...]] = ("batch", "data", "images", "test_images", "roll")
-    PLACES: ClassVar[tuple[str, ...]] = ("data_root", "test_root")
+    PLACES: ClassVar[tuple[str, ...]] = ("data_root", "test_root", "megapixels")
 
     task: Literal["position"] = Field("position", description="the position probe")
     target: PathText = Field(
@@ -64,6 +64,7 @@ class PositionConfig(Config):
         "", description="the same for testing, of DUTS its DUTS-TE; nothing: data_root's DUTS-TE, else its last images "
         "(data folder)",
     )  # fmt: skip
+    megapixels: int = Field(64, ge=1, le=178, description="pictures that are larger are left out (data folder)")
     size: int = Field(
         0, ge=0, le=1024, description=f"pixels along an image's edge; 0: a run's own, else 112 ({PAPER}: 224)"
     )

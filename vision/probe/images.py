@@ -7,13 +7,14 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from sandbox.base.errors import UserError, warn
+from sandbox.base.errors import UserError
 from sandbox.base.seeding import keyed_generator
 from sandbox.data.held_out import first_test
 from sandbox.data.images import resized, rolled
-from sandbox.data.records import Source, prepare
+from sandbox.data.records import Folder, decoded
 from sandbox.data.rooms.rooms import SIZES, Rooms
 from sandbox.data.shapes import SortOfClevr
+from sandbox.experiment.content import Content, joined
 from vision.probe.config import PositionConfig
 
 Bytes = UInt8[np.ndarray, "_ 3 h w"]
@@ -30,21 +31,23 @@ FETCH = (
 )
 
 
-def natural_images(config: PositionConfig, size: int) -> tuple[Bytes, Bytes]:
+def natural_images(config: PositionConfig, size: int) -> tuple[Bytes, Bytes, Content | None]:
     """Training and test images of a configuration: ``(images, 3, size, size)`` and ``(test_images, ...)``.
+
+    With them what they are, where they come from the user's own folders.
 
     Raises:
         UserError: the folder is not there, or holds too few images; the message says what to fetch.
     """
-    counts = (config.images, config.test_images)
+    counts, content = (config.images, config.test_images), None
     if config.data == "folder":
-        train, test = _from_folders(config, size)
+        train, test, content = _from_folders(config, size)
     else:
         rows = np.arange(counts[0]), first_test(counts[0]) + np.arange(counts[1])
         train, test = (_drawn(config, indices, size) for indices in rows)
     if config.roll:
         train, test = (rolled(images, k) for k, images in enumerate((train, test)))
-    return train, test
+    return train, test, content
 
 
 def _drawn(config: PositionConfig, indices: Int64[np.ndarray, " n"], size: int) -> Bytes:
@@ -55,7 +58,7 @@ def _drawn(config: PositionConfig, indices: Int64[np.ndarray, " n"], size: int) 
     return images if images.shape[-1] == size else resized(images, size)
 
 
-def _from_folders(config: PositionConfig, size: int) -> tuple[Bytes, Bytes]:
+def _from_folders(config: PositionConfig, size: int) -> tuple[Bytes, Bytes, Content]:
     found = _folders(Path(config.data_root), "--data-root")
     train = found[0]
     if config.test_root:
@@ -70,33 +73,23 @@ def _from_folders(config: PositionConfig, size: int) -> tuple[Bytes, Bytes]:
     for flag, there, count, source in wanted:
         if len(there) < count:
             raise UserError(f"--{flag} is {count}, but {source.path} has {len(there)} for it: ask for fewer; {FETCH}")
-    first, second = (_decoded(source, there[:count], size) for _, there, count, source in wanted)
-    return first, second
+    (first, one), (second, two) = (
+        decoded(source, there[:count], size, config.megapixels) for _, there, count, source in wanted
+    )
+    both = one.model_copy(update={"records": one.records + two.records, "sha256": joined([one.sha256, two.sha256])})
+    return first, second, both
 
 
-def _folders(root: Path, flag: str) -> list[Source]:
+def _folders(root: Path, flag: str) -> list[Folder]:
     """Where images lie: one folder, or that of the training and that of the test images."""
     layouts = [[root / part for part in layout if (root / part).is_dir()] for layout in LAYOUTS]
-    sources = [Source(place, is_lmdb=False) for place in next(filter(None, layouts), [root])]
+    sources = [Folder(place) for place in next(filter(None, layouts), [root])]
     for source in sources:
         if not source.path.is_dir() or not source.keys:
-            what = "holds no images" if source.path.is_dir() else "is no folder"
+            missing = f" that can be read ({source.left_out[0]})" if source.left_out else ""
+            what = f"holds no images{missing}" if source.path.is_dir() else "is no folder"
             raise UserError(f"{flag}: {source.path} {what}: {FETCH}")
     return sources
-
-
-def _decoded(source: Source, keys: list[bytes], size: int) -> Bytes:
-    images, broken = [], []
-    for key, content in zip(keys, source.records(keys), strict=True):
-        try:
-            images.append(prepare(content or b"", size))
-        except (OSError, ValueError, SyntaxError):
-            broken.append(key.decode(errors="replace"))
-    if not images:
-        raise UserError(f"{source.path}: none of its images can be decoded, {broken[0]} for one")
-    if broken:
-        warn(f"{source.path}: {len(broken)} images cannot be decoded and are left out, {broken[0]} for one")
-    return np.stack(images)
 
 
 def plain_images(size: int, noise: int) -> dict[str, Images]:

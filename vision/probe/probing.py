@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sandbox.base.errors import UserError
 from sandbox.base.seeding import keyed_generator
+from sandbox.experiment.content import Content
 from sandbox.nn.counting import multiply_adds
 from sandbox.train.encoder import Encoder
 from vision.probe.config import PositionConfig
@@ -37,6 +38,7 @@ class Probing:
         trainer: the probe and how it learns.
         test: test inputs by kind: images (natural ones as bytes), or latents.
         cached: how many features were kept, and how long it took.
+        content: what the natural images are, where they are the user's own.
 
     Raises:
         UserError: levels, images or convolutions that cannot be had.
@@ -44,6 +46,7 @@ class Probing:
 
     def __init__(self, config: PositionConfig, encoder: Encoder, device: torch.device) -> None:
         self.config, self.encoder, self.device = config, encoder, device
+        self.content: Content | None = None
         self.levels = make_levels(encoder, config, device)
         began = time.perf_counter()
         self.test, train = self._inputs()
@@ -72,7 +75,8 @@ class Probing:
             train, test = (encoder.draw(count, keyed_generator(config.seed, "latents", what))
                            for what, count in (("train", config.images), ("test", config.test_images)))  # fmt: skip
             return {"natural": test}, train
-        train, test = map(torch.from_numpy, natural_images(config, encoder.size))
+        shown, asked, self.content = natural_images(config, encoder.size)
+        train, test = torch.from_numpy(shown), torch.from_numpy(asked)
         return {"natural": test, **plain_images(encoder.size, config.test_images)}, train
 
     def _prepared(self, inputs: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,13 +18,17 @@ from PIL import Image
 from shop import CHECKOUT
 
 from sandbox.base.errors import UserError
-from sandbox.data import lsun
-from sandbox.data.lsun import Cache, open_images
-from sandbox.data.records import Source, prepare
+from sandbox.data import cache as caches
+from sandbox.data import lsun, parts
+from sandbox.data.pictures import prepare
 from sandbox.data.rooms.rooms import Rooms
 from sandbox.data.stand_in import write_stand_in
 
 ROOT = CHECKOUT
+
+
+def open_images(*arguments: Any, **keywords: Any) -> np.ndarray:
+    return lsun.open_images(*arguments, **keywords).images
 
 
 def jpeg(k: int, size: tuple[int, int] = (96, 64), kind: str = "JPEG") -> bytes:
@@ -46,9 +51,15 @@ def write_lmdb(folder: Path, records: list[bytes]) -> list[str]:
     return keys
 
 
+def write_folder(folder: Path, records: list[bytes]) -> None:
+    folder.mkdir(parents=True)
+    for k, record in enumerate(records):
+        (folder / f"{k:03d}.jpg").write_bytes(record)
+
+
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lsun, "PART", 8)
+    monkeypatch.setattr(parts, "PART", 8)
 
 
 def colours(images: np.ndarray) -> np.ndarray:
@@ -73,16 +84,15 @@ def test_a_category_is_decoded_once_and_broken_records_are_named(
     np.testing.assert_allclose(colours(images), expected(good), atol=8)
     assert images.reshape(17, 3, -1).std(axis=2).max() < 6, "what is outside the middle square shows"
     warned = capfd.readouterr().err.splitlines()[-1]
-    assert warned.startswith("warning: 3 of 20 records cannot be read")
+    assert warned.startswith(f"warning: {tmp_path / 'bedroom_train_lmdb'}: 3 of 20 pictures are left out, ")
     assert keys[3] in warned
     folder = tmp_path / "cache" / "bedroom_train_lmdb_16"
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert [name.split(":")[0] for name in manifest["broken_named"]] == [keys[3], keys[11], keys[19]]
-    assert (manifest["count"], manifest["broken"], manifest["records"]) == (17, 3, 20)
+    assert [name.split(":")[0] for name in manifest["left_out_named"]] == [keys[3], keys[11], keys[19]]
+    assert (manifest["count"], manifest["left_out"], manifest["plan"]["records"]) == (17, 3, 20)
     assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == ["images.npy", "manifest.json"]
-    monkeypatch.setattr(lsun, "_make_part", None)  # the second call decodes nothing
+    monkeypatch.setattr(caches, "Workers", None)  # the second call reads nothing
     np.testing.assert_array_equal(open_images(tmp_path, "bedroom", 16), images)
-    Cache(folder, Source(tmp_path / "bedroom_train_lmdb", True), 16).check()
 
 
 def test_several_processes_make_the_same_as_one(tmp_path: Path) -> None:
@@ -120,16 +130,16 @@ def test_resizing_does_not_alias() -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sandbox.data import lsun
+from sandbox.data import cache, lsun, parts
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
-lsun.PART = 8
-make, made = lsun._make_part, []
+parts.PART = 8
+make, made = parts.make_part, []
 def part(*arguments):
     if len(made) == 2:
         {how}
     made.append(1)
     return make(*arguments)
-lsun._make_part = part
+cache.make_part = part
 lsun.open_images(Path(sys.argv[1]), "bedroom", 16, processes=1)
 """
 HOW = {"kill": (f"os.kill(os.getpid(), {int(signal.SIGKILL)})", -signal.SIGKILL),
@@ -138,22 +148,22 @@ HOW = {"kill": (f"os.kill(os.getpid(), {int(signal.SIGKILL)})", -signal.SIGKILL)
 
 @pytest.mark.parametrize("how", list(HOW))
 def test_stopped_or_killed_it_goes_on_where_it_was(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_lmdb(tmp_path / "bedroom_train_lmdb", [jpeg(k) for k in range(30)])
+    write_folder(tmp_path / "bedroom", [jpeg(k) for k in range(30)])
     script, code = HOW[how]
     done = subprocess.run([sys.executable, "-c", KILLED.format(how=script), str(tmp_path)], cwd=ROOT, check=False,
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode in (code, -signal.SIGINT, 130), done.stderr
-    folder = tmp_path / "cache" / "bedroom_train_lmdb_16"
-    parts = sorted(folder.glob("part-*.npy"))
-    assert len(parts) >= 2
+    folder = tmp_path / "cache" / "bedroom_16"
+    found = sorted(folder.glob("part-*.npy"))
+    assert len(found) >= 2
     assert not (folder / "manifest.json").exists()
-    parts[1].write_bytes(parts[1].read_bytes()[:-1] + b"\0\0")  # and one is damaged since
+    found[1].write_bytes(found[1].read_bytes()[:-1] + b"\0\0")  # and one is damaged since
     made: list[Path] = []
-    original = lsun._make_part
-    monkeypatch.setattr(lsun, "_make_part", lambda *a: (made.append(a[-1]), original(*a))[1])
+    original = parts.make_part
+    monkeypatch.setattr(caches, "make_part", lambda *a: (made.append(a[-2]), original(*a))[1])
     images = open_images(tmp_path, "bedroom", 16, processes=1)
-    assert parts[0] not in made, "a part that was whole has been made again"
-    assert parts[1] in made
+    assert found[0] not in made, "a part that was whole has been made again"
+    assert found[1] in made
     np.testing.assert_allclose(colours(images), expected(list(range(30))), atol=8)
 
 
@@ -165,17 +175,41 @@ def test_other_data_at_the_same_place_is_another_cache(tmp_path: Path) -> None:
     assert len(open_images(tmp_path, "bedroom", 16, processes=1)) == 9
 
 
-def test_a_damaged_cache_is_told(tmp_path: Path) -> None:
-    write_lmdb(tmp_path / "bedroom_train_lmdb", [jpeg(k) for k in range(4)])
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "gone", "folder", "manifest"])
+def test_a_damaged_cache_is_told_and_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    write_folder(tmp_path / "bedroom", [jpeg(k) for k in range(4)])
+    before = np.array(open_images(tmp_path, "bedroom", 16, processes=1))
+    path = tmp_path / "cache" / "bedroom_16" / "images.npy"
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "flipped":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "truncated":
+        path.write_bytes(content[:-100])
+    elif damage == "folder":
+        path.mkdir()
+    elif damage == "manifest":
+        path.write_bytes(content)
+        path.with_name("manifest.json").write_text("[]")
+    capsys.readouterr()
+    np.testing.assert_array_equal(open_images(tmp_path, "bedroom", 16, processes=1), before)
+    assert damage == "manifest" or f"{path} is not what was written" in capsys.readouterr().err
+
+
+def test_a_cache_whose_times_changed_is_checked_once_and_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "bedroom", [jpeg(k) for k in range(4)])
     open_images(tmp_path, "bedroom", 16, processes=1)
-    folder = tmp_path / "cache" / "bedroom_train_lmdb_16"
-    cache, content = Cache(folder, Source(tmp_path / "bedroom_train_lmdb", True), 16), folder / "images.npy"
-    content.write_bytes(content.read_bytes()[:-1] + b"\1")
-    with pytest.raises(UserError, match="is damaged or not whole"):
-        cache.check()
-    content.write_bytes(content.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"cannot be read .*it is made again"):
-        open_images(tmp_path, "bedroom", 16)
+    for path in (tmp_path / "cache" / "bedroom_16" / "images.npy", tmp_path / "bedroom" / "000.jpg"):
+        os.utime(path, ns=(5, 5))
+    monkeypatch.setattr(caches, "make_part", None)
+    assert len(open_images(tmp_path, "bedroom", 16, processes=1)) == 4
+    monkeypatch.setattr(caches, "sha256", None)
+    monkeypatch.setattr(caches, "contents", None)
+    assert len(open_images(tmp_path, "bedroom", 16, processes=1)) == 4
 
 
 def refusal(*arguments: Any, **keywords: Any) -> str:
@@ -204,8 +238,8 @@ def test_no_lmdb_and_nothing_readable(tmp_path: Path) -> None:
 
 def test_too_little_disk_is_said_before_work_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_lmdb(tmp_path / "bedroom_train_lmdb", [jpeg(k) for k in range(4)])
-    monkeypatch.setattr(lsun.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
-    monkeypatch.setattr(lsun, "_make_part", None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
+    monkeypatch.setattr(caches, "make_part", None)
     assert "0.0 GB are free: make room, or give --data-cache" in refusal(tmp_path, "bedroom", 64, processes=1)
 
 

@@ -111,9 +111,10 @@ def test_a_folder_goes_from_new_over_interrupted_to_complete(toy: str, tmp_path:
     (run.folder / ".config.yaml.part").write_text("study: t")  # a kill in the first write
     assert run.open() == "new"
     assert run.state() == "interrupted"
-    (run.folder / "result.json").write_text('{"scores": {"score/a": 1.0}, "steps": 3}')
+    result = {"scores": {"score/a": 1.0}, "steps": 3, "images": 6, "seconds": 1.0, "steps_per_second": 3.0}
+    (run.folder / "result.json").write_text(json.dumps(result))  # of an older version: no checksum, no identity
     assert run.open() == run.state() == "complete"
-    assert run.result() == {"scores": {"score/a": 1.0}, "steps": 3}
+    assert run.result() == result
     assert run.open(overwrite=True) == "new"
     assert run.state() == "interrupted"
 
@@ -123,9 +124,11 @@ def test_a_damaged_result_is_one_line_that_says_how_to_mend_it(toy: str, tmp_pat
     run = a_run(tmp_path)
     run.open()
     (tmp_path / "result.json").write_text(content)
-    with pytest.raises(UserError, match="--evaluate makes it again") as caught:
+    with pytest.raises(UserError, match="makes it again from the last checkpoint") as caught:
         run.result()
     assert str(caught.value).isprintable()
+    assert run.open() == "interrupted"
+    assert (tmp_path / "damaged-result.json").read_text() == content
 
 
 DAMAGED = [

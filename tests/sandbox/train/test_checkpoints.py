@@ -6,6 +6,7 @@ import pickle
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sandbox.base.errors import UserError
+from sandbox.base.files import SEAL, write_json
 from sandbox.train import checkpoints
 from sandbox.train.checkpoints import KEPT, newest_checkpoint, save_checkpoint
 
@@ -72,7 +74,8 @@ def test_what_was_saved_comes_back_and_trains_on_as_if_nothing_had_happened(tmp_
     noise = torch.rand(3)
     found = newest_checkpoint(tmp_path)
     assert found is not None
-    assert (found.path, found.step, found.counters) == (path, 7, {"seconds": 1.5, "curve": {"a": [1.0, 2]}})
+    counters = {"seconds": 1.5, "curve": {"a": (1.0, 2)}, "mark": {}}
+    assert (found.path, found.step, found.counters) == (path, 7, counters)
     assert found.names() == ["net", "tied"]
     found.restore(second.modules, second.optimisers)
     assert same(second.tensors(), saved)
@@ -139,7 +142,7 @@ def test_any_damage_to_the_newest_is_named_and_the_one_before_is_used(
     if not (found.step == 10 and name == "manifest.json" and not lines):
         assert found.step == 5
         assert len(lines) == 1
-        assert lines[0].startswith(f"warning: checkpoint {newest} is damaged (")
+        assert lines[0].startswith(f"warning: checkpoint {newest} cannot be used (")
         assert lines[0].endswith("): using the one before it")
 
 
@@ -157,15 +160,20 @@ def test_a_manifest_that_names_other_files_is_damaged_and_nothing_outside_is_ope
         digest = manifest["sha256"].pop(instead_of or name, "0" * 64)
         if name != "state.pt":
             manifest["sha256"][name] = digest
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(folder, manifest)
     opened: list[Path] = []
     digest_of = checkpoints.sha256
     monkeypatch.setattr(checkpoints, "sha256", lambda path: opened.append(path) or digest_of(path))
     found = newest_checkpoint(written)
     assert found is not None
     assert found.step == 5
-    assert "damaged" in capsys.readouterr().err
+    assert "cannot be used" in capsys.readouterr().err
     assert {path.parent for path in opened} == {written / "step-00000005"}
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """One that its checksum does not betray."""
+    write_json(folder / "manifest.json", {name: value for name, value in manifest.items() if name != SEAL})
 
 
 class Bomb:
@@ -184,11 +192,11 @@ def test_a_pickle_that_runs_code_is_damaged_even_with_the_right_hash(
     for bomb in bombs:
         (folder / "state.pt").write_bytes(bomb)
         manifest["sha256"]["state.pt"] = hashlib.sha256(bomb).hexdigest()
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        write_manifest(folder, manifest)
         found = newest_checkpoint(written)
         assert found is not None
         assert found.step == 5
-        assert "is damaged (" in capsys.readouterr().err
+        assert "cannot be used (state.pt is of another kind (" in capsys.readouterr().err
         assert not (tmp_path / "exploded").exists()
         pickle.loads(pickle.dumps(Bomb()))
         (tmp_path / "exploded").rmdir()  # it is there: the bomb is a real one
@@ -219,7 +227,7 @@ def test_when_none_is_whole_that_is_said(written: Path, capsys: pytest.CaptureFi
 def test_a_checkpoint_renamed_to_another_step_is_damaged(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (written / "step-00000010").rename(written / "step-00000012")
     assert newest_checkpoint(written).step == 5  # type: ignore[union-attr]
-    assert "its manifest says step 10" in capsys.readouterr().err
+    assert "says in its manifest that it is of step 10" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("modules", ["wider", "more"])

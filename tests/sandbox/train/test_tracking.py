@@ -1,6 +1,7 @@
 import io
 import json
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,14 @@ def test_a_tracker_goes_on_in_the_same_file_unless_something_was_cut_off(tmp_pat
         mark = tracker.mark()
     (first,) = tmp_path.glob("events*")
     first = first.rename(tmp_path / "events.out.tfevents.0000000001.elsewhere.1")
-    mark[first.name] = first.stat().st_size
+    mark = {"metrics.jsonl": mark["metrics.jsonl"], first.name: (first.stat().st_size, zlib.crc32(first.read_bytes()))}
     with Tracker(tmp_path, mark) as tracker:
         tracker.scalars({"loss/a": 2.0}, 16)
     assert list(tmp_path.glob("events*")) == [first]
     with Tracker(tmp_path, mark) as tracker:
         tracker.scalars({"loss/a": 3.0}, 24)
     assert len(list(tmp_path.glob("events*"))) == 2
-    assert first.stat().st_size == mark[first.name]
+    assert first.stat().st_size == mark[first.name][0]
     assert curves(tmp_path) == [("loss/a", 8, "1.0"), ("loss/a", 24, "3.0")]
 
 
@@ -91,7 +92,9 @@ def test_what_is_not_a_number_is_seen_by_eyes_and_left_out_for_programs(tmp_path
         tracker.scalars({"score/a": math.nan, "score/b": math.inf, "score/c": 1.0}, 8)
     assert curves(tmp_path) == [("score/a", 8, "nan"), ("score/b", 8, "inf"), ("score/c", 8, "1.0")]
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
-        assert json.loads(line, parse_constant=pytest.fail) == {"images": 8, "score/c": 1.0}
+        found = json.loads(line, parse_constant=pytest.fail)
+        assert found.pop("crc") == zlib.crc32(b'{"images": 8, "score/c": 1.0}')
+        assert found == {"images": 8, "score/c": 1.0}
 
 
 def test_pictures_and_gifs_reach_the_images_tab_pixel_for_pixel(tmp_path: Path) -> None:
@@ -119,6 +122,33 @@ def test_hparams_are_a_row_of_the_run_itself(tmp_path: Path) -> None:
     assert found == {"arm": "coord", "steps": 3.0, "rate": 0.5, "coord": True, "none": "None"}
     experiment = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/experiment").plugin_data.content)
     assert [info.name.tag for info in experiment.experiment.metric_infos] == ["score/a"]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "events"])
+def test_a_changed_byte_before_the_mark_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    with Tracker(tmp_path, {}) as tracker:
+        for images in (8, 16):
+            tracker.scalars({"loss/a": 1.5}, images)
+        mark = tracker.mark()
+    (path,) = tmp_path.glob(f"{name}*")
+    path.write_bytes(path.read_bytes().replace(b"1.5", b"2.5") if name != "events" else b"?" + path.read_bytes()[1:])
+    with Tracker(tmp_path, mark):
+        pass
+    assert capsys.readouterr().err == (
+        f"warning: {path} is not what it was at the last checkpoint: points of its curves are damaged\n"
+    )
+    if name != "events":
+        assert read_metrics(tmp_path) == []
+        assert capsys.readouterr().err == f"warning: {path}: 2 damaged lines are left out\n"
+
+
+def test_curves_of_another_number_of_points_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Tracker(tmp_path, {}) as tracker:
+        tracker.scalars({"loss/a": 1.0}, 8)
+    assert len(read_metrics(tmp_path, 1)) == 1
+    assert capsys.readouterr().err == ""
+    assert len(read_metrics(tmp_path, 2)) == 1
+    assert "has 1 points, and 2 were written" in capsys.readouterr().err
 
 
 def test_a_line_that_is_being_written_is_not_read(tmp_path: Path) -> None:

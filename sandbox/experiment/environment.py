@@ -1,0 +1,62 @@
+"""What a run is made with: commit, versions, processor and accelerator."""
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from sandbox.base.world import announced
+from sandbox.experiment.written import Owned
+
+
+class Environment(Owned):
+    """What ``environment.json`` holds."""
+
+    commit: str | None = None
+    python: str | None = None
+    packages: dict[str, str | None] = Field(default_factory=dict)
+    platform: str | None = None
+    processor: str | None = None
+    threads: int | None = None
+    processes: int | None = None
+    accelerator: str | None = None
+
+
+def environment() -> dict[str, Any]:
+    """What the run is made with: commit, versions, processor and accelerator."""
+    import torch  # here: what only reads run folders starts without it
+
+    packages = ("torch", "torchvision", "numpy", "lightning-fabric", "safetensors", "stable-baselines3", "ale-py")
+    return {
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in packages},
+        "platform": platform.platform(),
+        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.processor(),
+        "threads": torch.get_num_threads(),
+        "processes": announced().size,
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        git = ["git", "-C", str(checkout)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}{' with changes' if dirty else ''}"
