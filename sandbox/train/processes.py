@@ -15,6 +15,7 @@ The first process writes, prints and scores; the others only compute. Alone, eve
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
@@ -24,18 +25,17 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
 from sandbox.base.errors import Interrupted, RunError, UserError, one_line
-from sandbox.base.world import announced
+from sandbox.base.world import World, announced
 
 T = TypeVar("T")
 
 _PATIENCE = timedelta(hours=24)  # of a collective: scores and films take the first process as long as they take
+_MEETING = timedelta(minutes=10)  # how long the processes wait for each other at the start
 _LAST_WORDS = timedelta(seconds=5)  # how long the others wait for the first process to say what is wrong
 # Exit codes of `sandbox.base.guard.guarded`, for the processes that do not print the line. In order: subclasses first.
 _CODES = {UserError: 2, RunError: 1, Interrupted: 130, KeyboardInterrupt: 130, OSError: 1}
@@ -66,15 +66,16 @@ def fabric_arguments(device: str) -> dict[str, Any]:
         UserError: fewer GPUs than processes here, or a device without collectives.
     """
     if count() == 1:
-        return {"devices": 1}
+        # Left to itself, Lightning would look for a cluster in the environment of a process that is alone.
+        return {"devices": 1, "plugins": [Told(World())]}
     world = announced()
-    here = world.size // world.nodes
+    here = world.here
     if device == "mps":
         raise UserError("several processes compute on cpu or cuda, not on mps: give --device cpu")
     if device == "cuda" and torch.cuda.device_count() < here:
         raise UserError(f"{here} processes on a machine with {torch.cuda.device_count()} GPUs: "
                         "start one for each, or give --device cpu")  # fmt: skip
-    return {"devices": here, "num_nodes": world.nodes, "strategy": "ddp", "plugins": [_environment()]}
+    return {"devices": here, "num_nodes": world.nodes, "strategy": "ddp", "plugins": [Told(world)]}
 
 
 # ---- what a study calls
@@ -172,13 +173,15 @@ def joined() -> Iterator[None]:
 
     Nobody else prints to stdout or complains about what is not a defect. When one process fails, the connection to it
     breaks, which ends the others: nobody waits for ever.
+
+    Raises:
+        UserError: the environment does not say who meets where, or nobody can meet there.
+        RunError: a process has not come.
     """
     if dist.is_initialized():
         yield
         return
-    world, environment = announced(), _environment()
-    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
-    store, number, size = next(rendezvous("env://", rank=world.rank, world_size=world.size, timeout=_PATIENCE))
+    store, number, size = _met(announced())
     # Both: flags and objects travel on the CPU whatever the networks do.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=_PATIENCE)
@@ -196,8 +199,72 @@ def joined() -> Iterator[None]:
                 store.set("ended", "yes")
 
 
-def _environment() -> ClusterEnvironment:
-    return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else SLURMEnvironment()
+def _met(world: World) -> tuple[Store, int, int]:
+    """The store that all processes share, once all of them have come to it; this one's number, and how many."""
+    where = f"MASTER_ADDR is {world.address!r} and MASTER_PORT is {world.port}"
+    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = world.address, str(world.port)
+    try:
+        socket.getaddrinfo(world.address, world.port)  # torch would ask again and again
+        meeting = rendezvous("env://", rank=world.rank, world_size=world.size, timeout=_MEETING)
+        store, number, size = next(meeting)
+    except (OSError, dist.DistError) as error:  # no such machine, a port that is taken or must not be; nobody there
+        reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error, 120)
+        raise UserError(f"{where}: the processes cannot meet there ({reason})") from None
+    store.set(f"here/{number}", "yes")
+    for other in range(size):
+        try:
+            store.wait([f"here/{other}"], _MEETING)
+        except dist.DistError:
+            raise RunError(f"process {other} of {size} has not come: {where}") from None
+    store.set_timeout(_PATIENCE)
+    return store, number, size
+
+
+class Told(ClusterEnvironment):
+    """A world as Lightning wants to be told of it; what the environment announces is read in one place, world.py."""
+
+    creates_processes_externally = True
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    @property
+    def main_address(self) -> str:
+        """Where the processes meet."""
+        return self.world.address
+
+    @property
+    def main_port(self) -> int:
+        """Of that machine."""
+        return self.world.port
+
+    @staticmethod
+    def detect() -> bool:
+        """Lightning's question whether to choose this class by itself."""
+        return False
+
+    def world_size(self) -> int:
+        """How many processes there are."""
+        return self.world.size
+
+    def set_world_size(self, size: int) -> None:
+        """Lightning's own reckoning has no say."""
+
+    def global_rank(self) -> int:
+        """This process's number."""
+        return self.world.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        """Lightning's own reckoning has no say."""
+
+    def local_rank(self) -> int:
+        """This process's number on its machine."""
+        return self.world.local
+
+    def node_rank(self) -> int:
+        """Its machine's number."""
+        return self.world.rank // self.world.here
 
 
 def _is_lost(error: BaseException) -> bool:
