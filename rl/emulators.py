@@ -17,10 +17,13 @@ from ale_py import roms
 from ale_py.vector_env import AtariVectorEnv
 from jaxtyping import Bool, Int, UInt8
 
-from rl.protocol import Protocol
+from rl.protocol import Protocol, real, whole
 from sandbox.base.errors import RunError
 
 T = TypeVar("T")
+
+MOST, MOST_THREADS = 4096, 1024  # games of a vector, threads that emulate them
+PATIENCES = (1e-3, 1e6)  # seconds; Python's locks do not take any number
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,15 @@ class Watch:
     """Waits for calls that may never return: a blocked emulator is deaf to Ctrl-C, too.
 
     Args:
-        patience: seconds after which a call is given up.
+        patience: seconds after which a call is given up, within `PATIENCES`.
+
+    Raises:
+        ValueError: the patience is no such number.
     """
 
     def __init__(self, patience: float) -> None:
-        self.patience = patience
+        self.patience = real("patience", patience, *PATIENCES)
+        self.closed = False
         self._number = 0
         self._orders: queue.SimpleQueue[tuple[int, Callable[[], Any]] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = queue.SimpleQueue()
@@ -87,7 +94,10 @@ class Watch:
 
         Raises:
             RunError: it has not returned in time; it will be left alone for ever.
+            RuntimeError: the watch is closed.
         """
+        if self.closed:
+            raise RuntimeError(f"{what} after close(): the emulators are closed, make new ones")
         self._number += 1
         self._orders.put((self._number, function))
         number = 0
@@ -103,8 +113,10 @@ class Watch:
         return result
 
     def close(self) -> None:
-        """Lets the thread end."""
-        self._orders.put(None)
+        """Lets the thread end. A second time it does nothing."""
+        if not self.closed:
+            self.closed = True
+            self._orders.put(None)
 
 
 def _serve(
@@ -150,17 +162,21 @@ class Emulators:
 
     Args:
         rom: name of the ROM.
-        count: how many.
+        count: how many, 1 to `MOST`.
         protocol: the rules of play.
         watch: waits for them.
         threads: that emulate; 0: one a core: the network waits meanwhile. With ``restart: sb3`` one a game, whatever
             this says.
         screen: RGB pictures of this size, in place of grey stacks.
+
+    Raises:
+        ValueError: a number out of its range. The library's own answer would be a crash.
     """
 
     def __init__(
         self, rom: str, count: int, protocol: Protocol, watch: Watch, *, threads: int = 0, screen: Console | None = None
     ) -> None:
+        count, threads = whole("count", count, 1, MOST), whole("threads", threads, 0, MOST_THREADS)
         # One vector steps as a whole: emulators that restart by themselves need one each.
         sizes = [1] * count if protocol.restart == "sb3" else [count]
         size = (screen.height, screen.width) if screen else (protocol.size, protocol.size)

@@ -19,9 +19,9 @@ from jaxtyping import Bool, Float32, UInt8
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvStepReturn
 
-from rl.emulators import Emulators, Frames, Watch, console
+from rl.emulators import MOST, MOST_THREADS, PATIENCES, Emulators, Frames, Watch, console
 from rl.games import canonical, games
-from rl.protocol import Protocol
+from rl.protocol import Protocol, real, shown, whole
 
 PATIENCE = 60.0  # seconds; a step takes milliseconds
 _NOOP, _FIRE, _THIRD = 0, 1, 2
@@ -37,14 +37,17 @@ class AtariVecEnv(VecEnv):
 
     Args:
         game: any name that `rl.games.canonical` knows.
-        num_envs: games at a time.
-        protocol: the rules of play.
-        threads: that emulate; 0: one a core.
+        num_envs: games at a time, 1 to 4096.
+        protocol: the rules of play; None: the defaults.
+        threads: that emulate, 1 to 1024; 0: one a core.
         render_mode: ``rgb_array`` also runs the same games in colour, at the screen's own resolution, for `get_images`.
-        patience: seconds after which a step that does not return ends the run.
+        patience: seconds after which a step that does not return ends the run, 0.001 to 10**6.
 
     Raises:
         UserError: there is no such game.
+        ValueError: another argument is out of its range or of another type; the message names it.
+
+    Once it is closed, whatever would play, look or draw seeds raises `RuntimeError`.
     """
 
     def __init__(
@@ -57,6 +60,14 @@ class AtariVecEnv(VecEnv):
         render_mode: str | None = None,
         patience: float = PATIENCE,
     ) -> None:
+        if not isinstance(game, str):
+            raise ValueError(f"game must be a name such as 'MsPacman', not {shown(game)}")
+        if not isinstance(protocol, Protocol | None):
+            raise ValueError(f"protocol must be a Protocol or None, not {shown(protocol)}")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode must be 'rgb_array' or None, not {shown(render_mode)}")
+        num_envs, threads = whole("num_envs", num_envs, 1, MOST), whole("threads", threads, 0, MOST_THREADS)
+        real("patience", patience, *PATIENCES)  # before the first thread starts
         self.game, self.protocol = canonical(game), protocol or Protocol()
         rom = games()[self.game]
         self.console = console(rom, self.protocol)
@@ -78,7 +89,13 @@ class AtariVecEnv(VecEnv):
     # ---- playing
 
     def reset(self) -> UInt8[np.ndarray, "n stack h w"]:
-        """Starts all games anew, with the seeds that `seed` set."""
+        """Starts all games anew, with the seeds that `seed` set.
+
+        Raises:
+            RunError: it did not return in time.
+            RuntimeError: the environment is closed.
+        """
+        self._must_be_open("reset")
         if not self._seeded and self._seeds[0] is None:
             self.seed(None)  # the mirror must play the same games
         seeds = np.array([-1 if seed is None else seed % _SEEDS for seed in self._seeds])
@@ -101,20 +118,28 @@ class AtariVecEnv(VecEnv):
 
         Raises:
             ValueError: they are not ``num_envs`` whole numbers, each an action of the game.
+            RuntimeError: the environment is closed.
         """
-        actions, count = np.asarray(actions), len(self.console.actions)
-        whole = np.issubdtype(actions.dtype, np.integer) and actions.shape == (self.num_envs,)
-        if not whole or actions.min() < 0 or actions.max() >= count:
-            raise ValueError(f"actions must be {self.num_envs} whole numbers from 0 to {count - 1}, not {actions!r}")
-        self._actions = actions
+        self._must_be_open("step")
+        count = len(self.console.actions)
+        try:
+            array = np.asarray(actions)
+        except ValueError:  # lists of several lengths
+            array = np.empty(0)
+        numbers = np.issubdtype(array.dtype, np.integer) and array.shape == (self.num_envs,)
+        if not numbers or array.min() < 0 or array.max() >= count:
+            raise ValueError(f"actions must be {self.num_envs} whole numbers from 0 to {count - 1}, "
+                             f"not {shown(actions)}")  # fmt: skip
+        self._actions = array
 
     def step_wait(self) -> VecEnvStepReturn:
         """Takes the step.
 
         Raises:
             RunError: it did not return in time.
-            RuntimeError: `reset` was not called before, or not after a step that was interrupted.
+            RuntimeError: `reset` was not called before, or not after a step that was interrupted; or it is closed.
         """
+        self._must_be_open("step")
         before, actions = self._now, self._actions
         if before is None or actions is None:
             raise RuntimeError("reset the environment, then send actions, before waiting for a step")
@@ -208,27 +233,59 @@ class AtariVecEnv(VecEnv):
     # ---- what stable-baselines3 asks for beside
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        """The games in colour, ``(h, w, 3)`` uint8 each, at the screen's own resolution (most: 210x160)."""
-        if self._pictures is None:
+        """The games in colour, ``(h, w, 3)`` uint8 each, at the screen's own resolution (most: 210x160).
+
+        Without ``render_mode="rgb_array"`` they are None.
+
+        Raises:
+            RuntimeError: `reset` was not called before, or the environment is closed.
+        """
+        self._must_be_open("get_images")
+        if self._mirror is None:
             return [None] * self.num_envs
+        if self._pictures is None:
+            raise RuntimeError("reset the environment before looking at it: there are no pictures yet")
         return [picture[-1] for picture in self._pictures.obs]
 
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Sets the seeds of the next `reset`: game i plays from ``seed + i``; None: from seeds that chance draws.
+
+        Raises:
+            ValueError: it is no whole number.
+            RuntimeError: the environment is closed.
+        """
+        self._must_be_open("seed")
+        return super().seed(None if seed is None else whole("seed", seed, -(2**63), 2**63 - 1))
+
     def close(self) -> None:
-        """Lets the watching thread end; the emulators end with the object."""
+        """Lets the watching thread end; the emulators end with the object. A second time it does nothing."""
         self._watch.close()
+
+    def _must_be_open(self, what: str) -> None:
+        if self._watch.closed:
+            raise RuntimeError(f"{what} after close(): the environment is closed, make a new one")
+
+    def _rows(self, indices: VecEnvIndices) -> list[int]:
+        """The environments that indices name: all where there are none."""
+        return [whole("indices", i, -self.num_envs, self.num_envs - 1) for i in self._get_indices(indices)]
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Of each environment: what `set_attr` set there, else what this object has by that name.
 
         Raises:
             AttributeError: there is no such thing.
+            ValueError: there is no such environment.
         """
         return [self._own[i][attr_name] if attr_name in self._own[i] else getattr(self, attr_name)
-                for i in self._get_indices(indices)]  # fmt: skip
+                for i in self._rows(indices)]  # fmt: skip
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets something of some environments; the emulators have no part in it."""
-        for i in self._get_indices(indices):
+        """Sets something of some environments; the emulators have no part in it.
+
+        Raises:
+            ValueError: there is no such environment.
+        """
+        for i in self._rows(indices):
             self._own[i][attr_name] = value
 
     def get_action_meanings(self) -> list[str]:
@@ -242,12 +299,15 @@ class AtariVecEnv(VecEnv):
 
         Raises:
             AttributeError: there is no such method.
+            ValueError: there is no such environment.
+            RuntimeError: the environment is closed.
         """
+        self._must_be_open(f"env_method {method_name!r}")
         method = getattr(self, method_name)
-        return [method(*method_args, **method_kwargs) for _ in self._get_indices(indices)]
+        return [method(*method_args, **method_kwargs) for _ in self._rows(indices)]
 
     def env_is_wrapped(
         self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
     ) -> list[bool]:
         """Whether the environments do what a wrapper does: Monitor's ``info["episode"]`` they have, else nothing."""
-        return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
+        return [issubclass(wrapper_class, Monitor) for _ in self._rows(indices)]

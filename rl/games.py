@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from sandbox.base.errors import UserError, nearest
+from sandbox.base.errors import UserError, nearest, one_line
 
 # Game: (random player, professional human tester), mean undiscounted return of at least three games from no-op starts,
 # games cut at 108,000 frames; as used by Badia et al. 2020 (arXiv 2003.13350). Random: Mnih et al. 2015 (doi
@@ -102,13 +102,20 @@ def canonical(name: str) -> str:
         close = nearest(bare.lower(), plain)
         for lower, game in plain.items():  # compared in lower case, shown as it is written
             close = close.replace(repr(lower), repr(game))
-        raise UserError(f"no game {name!r} among the {len(plain)} of ale-py{close or ', such as MsPacman'}")
+        raise UserError(
+            f"no game {one_line(repr(name), 60)} among the {len(plain)} of ale-py{close or ', such as MsPacman'}"
+        )
     return found
 
 
 def human_normalised(game: str, score: float) -> float:
-    """0 for a random player, 1 for the human tester; NaN for a game that has no published references."""
-    if games()[game] not in REFERENCES:
+    """0 for a random player, 1 for the human tester; NaN for a game that has no published references.
+
+    Raises:
+        UserError: there is no such game.
+    """
+    rom = games()[canonical(game)]
+    if rom not in REFERENCES:
         return float("nan")
-    random, human = REFERENCES[games()[game]]
+    random, human = REFERENCES[rom]
     return (score - random) / (human - random)
