@@ -5,11 +5,12 @@ torch-fidelity's port of the one that FID was defined with; nothing is downloade
 is `gan.features.room_kid`, an own network's distance under a name of its own.
 """
 
+import io
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from jaxtyping import UInt8
 from torch import nn
 from tqdm import tqdm
 
-from sandbox.base.errors import UserError, one_line
+from sandbox.base.errors import UserError
+from sandbox.base.reading import Unreadable
+from sandbox.nn.weights import read_weights
 
 if TYPE_CHECKING:
     from torchmetrics.image.fid import NoTrainInceptionV3
@@ -45,15 +48,23 @@ def inception(weights: str) -> "NoTrainInceptionV3":
         from torchmetrics.image.fid import NoTrainInceptionV3
     except ModuleNotFoundError as error:
         raise UserError(f"FID needs {error.name}: pip install 'coordconv-sandbox[fid]'") from None
-    if not Path(weights).is_file():
-        raise UserError(f"--fid-weights: there is no file {weights}; fetch it with {_FETCH}")
+
+    class Inception(NoTrainInceptionV3):
+        """The network, which begins without weights: torch-fidelity would unpickle whatever the file holds."""
+
+        def load_state_dict(self, state_dict: Any, *rest: Any, **options: Any) -> Any:
+            """As every network's; of no weights nothing."""
+            return super().load_state_dict(state_dict, *rest, **options) if state_dict else None
+
+    nothing: Any = io.BytesIO()
+    torch.save({}, nothing)
+    nothing.seek(0)
+    network = Inception("inception-v3-compat", ["2048"], nothing)
     try:
-        torch.load(weights, weights_only=True)  # torch-fidelity would unpickle whatever the file holds
-        return NoTrainInceptionV3("inception-v3-compat", ["2048"], weights)
-    except Exception as error:  # whatever a file that is something else makes torch raise
-        reason = one_line(str(error), 100)
-        raise UserError(f"--fid-weights: {weights} holds no Inception weights of torch-fidelity ({reason}); "
-                        f"fetch them with {_FETCH}") from None  # fmt: skip
+        read_weights(Path(weights), network)
+    except Unreadable as error:
+        raise UserError(f"--fid-weights: {error}; torch-fidelity's Inception weights are wanted: {_FETCH}") from None
+    return network
 
 
 @torch.no_grad()

@@ -83,15 +83,15 @@ def test_the_network_is_read_from_a_file(weights: Path) -> None:
 
 
 def test_what_is_wrong_with_the_weights_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"no file nowhere.pth; fetch it with curl .*6726825d.pth"):
+    with pytest.raises(UserError, match=r"nowhere.pth is not there; .* are wanted: curl .*6726825d.pth"):
         inception("nowhere.pth")
-    for name, content in (("text.pth", b"no weights"), ("empty.pth", b"")):
+    for name, content, line in (("text.pth", b"no weights", "neither torch's"), ("empty.pth", b"", "is empty")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match=f"{name} holds no Inception weights .*fetch them") as caught:
+        with pytest.raises(UserError, match=f"--fid-weights: .*{name} .*{line}.* are wanted: curl") as caught:
             inception(str(tmp_path / name))
         assert "\n" not in str(caught.value)
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match=r"other.pth holds no Inception weights"):
+    with pytest.raises(UserError, match=r"other.pth is not of Inception: it has no 'Conv2d_1a_3x3.conv.weight'"):
         inception(str(tmp_path / "other.pth"))
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(UserError, match=r"FID needs .*coordconv-sandbox\[fid\]"):

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from sandbox.base.errors import UserError, nearest, one_line
+from sandbox.base.reading import Unreadable, size_of
+from sandbox.nn.weights import read_weights
 from sandbox.train.encoder import Encoder
 from sandbox.train.loading import load
 from vision.probe.config import PositionConfig
@@ -95,9 +96,11 @@ def _weights(config: PositionConfig) -> Path | None:
     if config.weights in ("auto", "download"):
         return there
     path = Path(config.weights)
-    if not path.is_file():
-        raise UserError(f"--weights: there is no file {path}: fetch one (curl -O {urls[0]}), or say --weights download "
-                        f"or random{nearest(config.weights, ('auto', 'random', 'download'))}")  # fmt: skip
+    try:
+        size_of(path)
+    except Unreadable as error:
+        raise UserError(f"--weights: {error}: fetch a file (curl -O {urls[0]}), or say --weights download "
+                        f"or random{nearest(config.weights, ('auto', 'random', 'download'))}") from None  # fmt: skip
     return path
 
 
@@ -114,10 +117,9 @@ def _fetched(url: str, path: Path) -> Path:
 
 def _load(network: nn.Module, path: Path) -> None:
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        network.load_state_dict(state)
-    except Exception as error:  # whatever a damaged or foreign file makes the readers raise
-        raise UserError(f"--weights: {path} does not fit {type(network).__name__} ({one_line(error, 120)})") from None
+        read_weights(path, network)
+    except Unreadable as error:
+        raise UserError(f"--weights: {error}") from None
 
 
 # ---- our own runs

@@ -135,12 +135,12 @@ def test_weights_come_from_the_hub_s_cache_or_a_file_or_are_random_and_say_so(
         random.network
     )
     assert make_levels(random, config(target="resnet18"), CPU).names == ("layer1", "layer2", "layer3", "layer4")
-    with pytest.raises(UserError, match=r"does not fit ResNet"):
+    with pytest.raises(UserError, match=r"--weights: .* is not of ResNet: 'layer1.0.conv1.weight' has the shape"):
         make_encoder(config(target="resnet50", weights=str(file)), CPU)
 
 
 def test_missing_weights_say_what_to_fetch(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no file .*nope.pth: fetch one \(curl -O https://download.pytorch.org/"):
+    with pytest.raises(UserError, match=r"nope.pth is not there: fetch a file \(curl -O https://download.pytorch.org/"):
         make_encoder(config(target="resnet18", weights=str(tmp_path / "nope.pth")), CPU)
 
 
