@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageOps
 
 from sandbox.base.errors import UserError, one_line
-from sandbox.base.files import write_atomically
+from sandbox.base.files import remove, write_atomically
 from sandbox.base.types import Device, Frames, PathKind
-from sandbox.cli.flags import Parser, one_of, whole_number
+from sandbox.base.world import announced
+from sandbox.cli.flags import Parser, one_of, path, whole_number
 from sandbox.experiment.run import Run, read_run
 from sandbox.experiment.spec import study_spec
-from sandbox.film.encode import encode_gif, encode_mp4
+from sandbox.film.encode import FORMATS, check_film, encode_gif, encode_mp4
 from sandbox.film.grids import side_by_side, tile
 
 if TYPE_CHECKING:
@@ -43,9 +44,21 @@ def film_of_runs(
     With ``ends`` it is the walk from one image to another, between the two; ``grid``, ``path`` and ``seed`` then have
     no say.
 
+    Args:
+        runs: their folders, one or more.
+        frames: 2 or more; of an agent's play and of walks.
+        grid: rows and columns, each 1 or more.
+        path: closed, or from one latent to another.
+        seed: of the path.
+        device: where the networks compute.
+        ends: two images, or their indices in the data.
+
     Raises:
         UserError: a folder holds no run, the runs' pictures differ in size, or their study makes no such films.
+        ValueError: no run, fewer than 2 frames, or a grid of nothing.
     """
+    if not runs or (frames is not None and frames < 2) or (grid is not None and min(grid) < 1):
+        raise ValueError(f"a film needs a run, 2 frames and a grid of 1x1, not {len(runs)}, {frames} and {grid}")
     from sandbox.train.loading import load  # seconds, which --help and mistakes need not wait for
     from sandbox.train.study import Between, Filmed
 
@@ -116,19 +129,21 @@ def read_image(text: str) -> int | Image.Image:
 
 
 def _grid(text: str) -> tuple[int, int]:
-    rows, _, columns = text.partition("x")
-    if not (rows.isdecimal() and columns.isdecimal() and 1 <= int(rows) <= 16 and 1 <= int(columns) <= 16):
-        raise UserError(f"--grid is {text!r}: rows x columns, each 1 to 16, such as 4x4")
-    return int(rows), int(columns)
+    rows, columns = (int(part) if part.isdecimal() and len(part) < 9 else 0 for part in text.partition("x")[::2])
+    if not (1 <= rows <= 16 and 1 <= columns <= 16):
+        raise UserError(f"--grid is {one_line(repr(text), 60)}: rows x columns, each 1 to 16, such as 4x4")
+    return rows, columns
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser("python -m sandbox.video", "Renders latent paths of trained runs; of several, side by side.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder: runs/gan/sort_of_clevr/coord/seed-0")
+    parser.add_argument(
+        "runs", nargs="+", type=path, metavar="RUN", help="run folder: runs/gan/sort_of_clevr/coord/seed-0"
+    )
     own = "default: as in the film that ends such a run, 120; an agent: 450"
     parser.add_argument("--frames", type=whole_number(2, 2000), help=f"length of the film ({own})")
     parser.add_argument("--grid", help="rows x columns of paths or games (default: likewise, 4x4; an agent: 1x1)")
-    parser.add_argument("--format", type=one_of("gif", "mp4"), default="gif", help="default: gif, under 5 MB")
+    parser.add_argument("--format", type=one_of(*FORMATS), help="default: what --output ends in, else gif, under 5 MB")
     parser.add_argument("--fps", type=whole_number(1, 60), help="frames a second (default: likewise, 30; an agent: 15)")
     parser.add_argument(
         "--path", type=one_of("loop", "pair"), default="loop", help="closed (default), or one to another"
@@ -139,30 +154,73 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         "--images")  # fmt: skip
     parser.add_argument("--to", dest="end", metavar="IMAGE", help="to this one")
     parser.add_argument("--device", type=one_of("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
-    parser.add_argument("--output", type=Path, help="file (default: samples/<path>-<seed>.<format> of the first run)")
+    parser.add_argument("--output", type=path, metavar="FILE", help="file, whose name ends in .gif or .mp4 (default: "
+                        "samples/<path>-<seed>.<format> of the first run)")  # fmt: skip
     return parser.parse(arguments)
 
 
+def _format(output: Path | None, asked: str | None) -> str:
+    """The format of a film: what its name says, or ``--format``, or a GIF."""
+    if output is None:
+        return asked or "gif"
+    ending = output.suffix.lower().removeprefix(".")
+    if ending not in FORMATS:
+        raise UserError(f"--output {output}: a film's name ends in {' or '.join(f'.{name}' for name in FORMATS)}")
+    if asked not in (None, ending):
+        raise UserError(f"--output {output} ends in .{ending}, but --format is {asked}: leave one of the two out")
+    return ending
+
+
+def _check_place(output: Path) -> None:
+    """Raises `UserError` unless the film can be written there: said before the minutes that it takes to render."""
+    try:
+        if output.exists() and not output.is_file():
+            what = "is a folder: name a file in it" if output.is_dir() else "is no file that can be replaced"
+            raise UserError(f"--output {output} {what}")
+        if not output.parent.is_dir():
+            kind = "a file" if output.parent.exists() else "not there"
+            raise UserError(f"--output {output}: the folder {output.parent} is {kind}")
+        trial = output.with_name(f".{output.name}.part")  # what `write_atomically` will write first
+        remove(trial)
+        trial.touch()
+        remove(trial)
+    except OSError as error:  # no permission, a disk that is read-only or full, a name that is too long
+        reason = error.strerror or one_line(error)
+        raise UserError(f"--output {output} cannot be written ({reason}): choose another place") from None
+
+
+def _encoded(film: Frames, fps: int, kind: str) -> bytes:
+    try:
+        check_film(film, fps, kind)
+        return encode_gif(film, fps) if kind == "gif" else encode_mp4(film, fps)
+    except ValueError as error:
+        smaller = "a smaller --grid" + (", or --format mp4" if kind == "gif" else ", or fewer runs")
+        raise UserError(f"{one_line(error)}: give {smaller}") from None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """``python -m sandbox.video RUN [RUN ...]``."""
+    """``python -m sandbox.video RUN [RUN ...]``.
+
+    Raises:
+        UserError, OSError: see `sandbox.base.guard.guarded`, which turns each into a line.
+    """
+    announced()  # says what is wrong with the environment before Lightning stumbles over it
     options = _parse(arguments)
     if (options.start is None) != (options.end is None):
         raise UserError("--from and --to go together: an image to start at and one to end at")
     images = options.start is not None
+    kind = _format(options.output, options.format)
+    grid = _grid(options.grid) if options.grid is not None else None
+    ends = (read_image(options.start), read_image(options.end)) if images else None
+    for folder in options.runs:
+        filmed_study(folder)  # no run, no film: said before the first one is rendered
     name = f"{Path(options.start).stem}-{Path(options.end).stem}" if images else f"{options.path}-{options.seed}"
-    output = options.output or Path(options.runs[0], "samples", f"{name}.{options.format}")
-    if not output.parent.is_dir() and options.output:
-        raise UserError(f"--output: there is no folder {output.parent}")
+    output = options.output or options.runs[0] / "samples" / f"{name}.{kind}"
+    _check_place(output)
     film = film_of_runs(
-        options.runs,
-        frames=options.frames,
-        grid=_grid(options.grid) if options.grid is not None else None,
-        path=options.path,
-        seed=options.seed,
-        device=options.device,
-        ends=(read_image(options.start), read_image(options.end)) if images else None,
-    )
-    fps = options.fps or filmed_study(options.runs[0]).film_fps
-    content = encode_gif(film, fps) if options.format == "gif" else encode_mp4(film, fps)
+        options.runs, frames=options.frames, grid=grid, path=options.path, seed=options.seed, device=options.device,
+        ends=ends,
+    )  # fmt: skip
+    content = _encoded(film, options.fps or filmed_study(options.runs[0]).film_fps, kind)
     write_atomically(output, content)
     print(f"{output}: {len(film)} frames of {film.shape[2]}x{film.shape[1]}, {len(content) / 1e6:.2f} MB")

@@ -9,7 +9,9 @@ from PIL import Image
 from sandbox.base.types import Frames
 from sandbox.film.grids import frame_size
 
+FORMATS = ("gif", "mp4")
 GIF_LIMIT = 5_000_000  # bytes
+WIDEST = {"gif": 65_535, "mp4": 16_384}  # pixels of an edge: what a GIF can say, what the H.264 encoder takes
 
 
 def _palette(film: Frames, colours: int) -> Image.Image:
@@ -28,25 +30,47 @@ def _gif(film: Frames, milliseconds: int, colours: int) -> bytes:
     return content.getvalue()
 
 
+def check_film(film: Frames, fps: int, kind: str) -> None:
+    """What both encoders ask of a film.
+
+    Raises:
+        ValueError: no frame or no pixel, an edge that the format (a key of `WIDEST`) cannot have, or a pace that is
+            not 1 to 1000 frames a second.
+    """
+    edges = frame_size(film)
+    if not (len(film) and min(edges) >= 1 and max(edges) <= WIDEST[kind]):
+        raise ValueError(f"a film of {len(film)} frames of {edges[1]}x{edges[0]}: {kind} takes 1 or more frames "
+                         f"of 1x1 to {WIDEST[kind]}x{WIDEST[kind]}")  # fmt: skip
+    if not 1 <= fps <= 1000:
+        raise ValueError(f"fps must be 1 to 1000, not {fps!r}")
+
+
 def encode_gif(film: Frames, fps: int = 30, limit: int = GIF_LIMIT) -> bytes:
     """A looping GIF with one palette for all frames. Too large for ``limit`` bytes, it loses colours, then frames.
 
     Raises:
-        ValueError: even 16 colours and a handful of frames do not fit.
+        ValueError: even 16 colours and a handful of frames do not fit; or see `check_film`.
     """
+    check_film(film, fps, "gif")
     # A GIF counts in hundredths of a second, and browsers slow anything under two of them down to ten.
     delay = max(20, round(100 / fps) * 10)
-    while len(film) > 1:
+    while True:
         for colours in (256, 64, 16):
             content = _gif(film, delay, colours)
             if len(content) <= limit:
                 return content
+        if len(film) <= 2:
+            raise ValueError(f"the film does not fit into {limit} bytes")
         film, delay = film[::2], 2 * delay
-    raise ValueError(f"the film does not fit into {limit} bytes")
 
 
 def encode_mp4(film: Frames, fps: int = 30) -> bytes:
-    """An H.264 MP4 that every browser plays."""
+    """An H.264 MP4 that every browser plays.
+
+    Raises:
+        ValueError: see `check_film`.
+    """
+    check_film(film, fps, "mp4")
     import av
 
     height, width = (size + size % 2 for size in frame_size(film))  # H.264's colour planes have half the pixels
