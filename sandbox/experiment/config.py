@@ -73,7 +73,8 @@ class Config(BaseModel):
         if isinstance(value, str) and len(value) > LONGEST:
             raise ValueError(f"it has {len(value)} characters, a setting at most {LONGEST}")
         if kind is int and isinstance(value, str) and _EXPONENT.fullmatch(value.strip()):
-            return float(value)  # 1e3: a text to YAML 1.1, a number to everybody else
+            # 1e3: a text to YAML 1.1, a number to everybody else.
+            return float(value) if float(value).is_integer() else value
         return value
 
     @field_validator("coord_layers", check_fields=False)

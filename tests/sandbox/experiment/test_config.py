@@ -165,6 +165,22 @@ WRONG: list[tuple[str | bytes, list[str]]] = [
     (GAN + "arms: {coord: {}}", ["no arm 'conv'", "it has coord"]),
     (GAN + "arms: {conv: {corod: false}}", ["'corod'", "arm conv", "did you mean 'coord'?"]),
     (GAN + "arms: {conv: {}, other: {width: 0}}", ["width", "arm other", "whole numbers from 1 to 512"]),
+    *((GAN + f"experiment: {{steps: {written}}}", [f"YAML reads {written} as {read}:", "line 2", "in quotes"])
+      for written, read in {"1:30": "90", "1:30.5": "90.5", "010": "8", "-010": "-8", "0x1F": "31", "0b11": "3",
+                            "1_000": "1000", "1_0.5": "10.5", "+1:1:1": "3661"}.items()),
+    (GAN + "experiment: {data_root: 2024-01-01}", ["YAML reads 2024-01-01 as a date: for text put it into quotes"]),
+    (GAN + "arms: {010: {}}", ["YAML reads 010 as 8"]),
+    (GAN + "seeds: [0, 0x1]", ["YAML reads 0x1 as 1"]),
+    (GAN + "experiment: {steps: 1.5e0}", ["steps", "is '1.5e0'", "whole numbers"]),
+    (GAN + "experiment: {steps: 1e400}", ["steps", "is '1e400'", "whole numbers"]),
+    (GAN + "experiment: {lr_g: 1e3}", ["lr_g", "is '1e3'", "numbers above 0, up to 1"]),
+    (GAN + "experiment: {data_root: ~}", ["data_root", "is None", '"~", in quotes, is the home folder']),
+    (GAN + "experiment: {data_root: ''}", ["data_root", "is ''", "a path must not be empty"]),
+    (GAN + "arms: {conv: {data_cache: '  '}}", ["data_cache", "arm conv", "a path must not be empty"]),
+    (GAN + 'experiment: {data_root: "a\\0b"}', ["data_root", "NUL character"]),
+    (GAN + "experiment: {data_root: ~nobody-of-that-name/x}", ["data_root", "no such home folder"]),
+    *((GAN + f"compare: {arms}", ["compare must be a list of different arms, such as [conv, coord]", "not "])
+      for arms in ("[[conv], coord]", "[{a: 1}]", "[no]", "[1]", "{conv: coord}", "[conv, 'conv']", "[null]")),
     *((GAN + f"seeds: {seeds}", ["seeds must be", "from 0 to 2147483647"])
       for seeds in ("3", "[]", "[0, 0]", "[-1]", "[true]", "[1.0]", "[2147483648]", "{0: 1}")),
 ]  # fmt: skip
@@ -178,6 +194,17 @@ def test_a_wrong_file_gets_one_line_that_says_what_is_wrong_and_what_is_allowed(
     message = complaint(path)
     assert path in message
     assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"), [("1e3", 1000), ("1.5e3", 1500), ("1E+1", 10), ("'1000'", 1000), ("1000.0", 1000), ("'08'", 8)]
+)
+def test_a_number_means_what_everybody_reads(tmp_path: Path, text: str, steps: int) -> None:
+    experiment = load_experiment(written(tmp_path, GAN + f"experiment: {{steps: {text}, lr_g: 1e-3}}"))
+    config = experiment.resolve("conv")
+    assert isinstance(config, GanConfig)
+    assert (config.steps, config.lr_g) == (steps, 0.001)
+    assert experiment.resolve("conv", {"steps": text.strip("'")}).steps == steps
 
 
 def test_what_yaml_offers_works(tmp_path: Path) -> None:

@@ -72,6 +72,29 @@ def test_a_grid_has_as_many_arms_as_its_product(values: dict[str, list[float]]) 
     assert sorted(points) == sorted(product(*values.values()))
 
 
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ("[1e-3, 0.01]", ["conv_rate-1e-3", "conv_rate-0.01"]),
+        ("[1.0e-05, 1]", ["conv_rate-1e-05", "conv_rate-1"]),
+    ],
+)
+def test_numbers_name_folders(grid: str, values: str, names: list[str]) -> None:
+    Path(grid).write_text(GRID.replace("[0.01, 0.1]", values))
+    plan = parse([grid, "--sweep", "--arms", "conv"])
+    assert list(plan.arms) == names
+    assert all(plan.place(cell) for cell in plan.cells())
+
+
+def test_what_is_no_name_of_a_folder_is_told_apart_by_a_hash(tmp_path: Path) -> None:
+    path = tmp_path / "paths.yaml"
+    roots = ["a/b", "a-b", "a b", "x" * 300, "x" * 301, "~/x"]
+    path.write_text(f"study: gan\nsweep: {{conv: {{data_root: {roots}}}}}")
+    plan = parse([str(path), "--sweep"])
+    assert len(set(plan.arms)) == len(roots)
+    assert {plan.place(cell).parent.name for cell in plan.cells()} == set(plan.arms)
+
+
 def test_the_file_beside_the_report_means_the_same(grid: str, tmp_path: Path) -> None:
     plan = parse([grid, "--sweep", "--root", str(tmp_path)])
     assert plan.name == "grid_sweep"
