@@ -77,7 +77,8 @@ def mutated_documents(draw: st.DrawFn) -> str:
             st.sampled_from([1, 1.0, "1", "1e0", True, "yes", 8, "a/b", "x" * 99, None, [1], 1e30]), max_size=4
         )
         grid = st.dictionaries(st.sampled_from(["steps", "batch", "coord", "data_root", "lr", "x"]), values, max_size=3)
-        document["sweep"] = {arm: draw(grid) for arm in document.get("arms", ["conv"])}
+        arms = document.get("arms")
+        document["sweep"] = {arm: draw(grid) for arm in (arms if isinstance(arms, dict) else ["conv"])}
     return yaml.safe_dump(document, sort_keys=False)
 
 
