@@ -23,6 +23,7 @@ from sandbox.base.errors import RunError
 T = TypeVar("T")
 
 MOST, MOST_THREADS = 4096, 1024  # games of a vector, threads that emulate them
+USUAL = 16  # games; a reset takes as long as 100 steps, and more games must not pass for ones that hang
 PATIENCES = (1e-3, 1e6)  # seconds; Python's locks do not take any number
 
 
@@ -89,8 +90,8 @@ class Watch:
         # A daemon: Python must not wait for it when the program ends.
         threading.Thread(target=_serve, args=(self._orders, self._answers), daemon=True).start()
 
-    def call(self, function: Callable[[], T], what: str) -> T:
-        """``function()``, run by another thread.
+    def call(self, function: Callable[[], T], what: str, times: float = 1.0) -> T:
+        """``function()``, run by another thread; ``times`` the patience is had with it.
 
         Raises:
             RunError: it has not returned in time; it will be left alone for ever.
@@ -98,14 +99,15 @@ class Watch:
         """
         if self.closed:
             raise RuntimeError(f"{what} after close(): the emulators are closed, make new ones")
+        patience = times * self.patience
         self._number += 1
         self._orders.put((self._number, function))
         number = 0
         try:
             while number != self._number:  # an answer that Ctrl-C did not wait for is no answer to this
-                number, answer, error = self._answers.get(timeout=self.patience)
+                number, answer, error = self._answers.get(timeout=patience)
         except queue.Empty:
-            raise RunError(f"{what} did not return within {self.patience:g} s: the emulators hang; "
+            raise RunError(f"{what} did not return within {patience:g} s: the emulators hang; "
                            "the same command goes on from the last checkpoint") from None  # fmt: skip
         if error is not None:
             raise error
@@ -204,7 +206,8 @@ class Emulators:
         # Through the watch as well: it comes after a step that Ctrl-C did not wait for.
         parts = self.watch.call(
             lambda: [vector.reset(seed=seeds[low : low + vector.num_envs].astype(np.int32))
-                     for vector, low in zip(self.vectors, self.bounds, strict=False)], "a reset")  # fmt: skip
+                     for vector, low in zip(self.vectors, self.bounds, strict=False)],
+            "a reset", max(1.0, len(seeds) / USUAL))  # fmt: skip
         nothing = np.zeros(len(seeds), bool)
         return _frames([(obs, nothing[: len(obs)].astype(np.int32), nothing[: len(obs)], nothing[: len(obs)], info)
                         for obs, info in parts])  # fmt: skip

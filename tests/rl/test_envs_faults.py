@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,17 @@ def test_the_watch_hands_on_what_a_call_raises_and_gives_up_on_none_that_returns
         watch.call(threading.Event().wait, "it")
 
 
+def test_a_reset_of_many_games_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    env, asked = make(count=3), list[float]()
+    monkeypatch.setattr("rl.emulators.USUAL", 2)
+    call = env._watch.call
+    monkeypatch.setattr(env._watch, "call", lambda *given: asked.append(given[2]) or call(*given))  # type: ignore[func-returns-value]
+    env.reset()
+    assert asked == [1.5]
+    watch = Watch(0.05)
+    assert watch.call(lambda: time.sleep(0.3) or 3, "it", 200.0) == 3  # type: ignore[func-returns-value]
+
+
 class _Interrupted:
     """The answers of a watch; the first wait for one ends as Ctrl-C ends it."""
 
@@ -127,7 +139,7 @@ def test_after_an_interrupted_step_the_games_must_start_anew(monkeypatch: pytest
     env = make()
     env.reset()
 
-    def interrupted(function: Any, what: str) -> Any:
+    def interrupted(function: Any, what: str, times: float = 1.0) -> Any:
         function()  # the emulators step all the same
         raise KeyboardInterrupt
 
