@@ -49,23 +49,23 @@ def write_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
+def write_atomically(path: Path, content: bytes | str, beside: str = "") -> None:
     """Writes a file in one piece: a reader, or a kill at any moment, sees the old content or the new.
 
-    A folder in the way is set aside; see `make_way`.
+    A folder in the way is set aside; see `make_way`. ``beside``: what the unfinished file is called.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; the old file stands.
     """
     make_way(path)
-    beside = path.with_name(f".{path.name}.part")
-    remove(beside)
+    part = path.with_name(beside or f".{path.name}.part")
+    remove(part)
     try:
         # A path that is no UTF-8 may stand in a text: it must not cost the text.
-        write_file(beside, content.encode(errors="backslashreplace") if isinstance(content, str) else content)
-        beside.replace(path)
+        write_file(part, content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+        part.replace(path)
     finally:
-        remove(beside)
+        remove(part)
     fsync(path.parent)
 
 

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from sandbox.base.errors import UserError, one_line
+from sandbox.base.errors import UserError, in_words, one_line
 from sandbox.base.files import remove, write_atomically
+from sandbox.base.paths import at_home
+from sandbox.base.reading import Unreadable
 from sandbox.base.types import Device, Frames, PathKind
 from sandbox.base.world import announced
 from sandbox.cli.flags import Parser, one_of, path, whole_number
+from sandbox.data.pictures import NoPicture, read_picture
 from sandbox.experiment.run import Run, read_run
 from sandbox.experiment.spec import study_spec
 from sandbox.film.encode import FORMATS, check_film, encode_gif, encode_mp4
@@ -109,7 +112,7 @@ def _label(run: Run) -> str:
 
 
 def read_image(text: str) -> int | Image.Image:
-    """What ``--from`` and ``--to`` take: an index of the data, or a file (RGB; transparency on white, turned upright).
+    """What ``--from`` and ``--to`` take: an index of the data, or a picture file, decoded as the data are.
 
     Raises:
         UserError: it is neither, or no picture that can be read.
@@ -119,13 +122,10 @@ def read_image(text: str) -> int | Image.Image:
     if text.isdecimal():
         return int(text)
     try:
-        with Image.open(text) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGBA")
-    except Exception as error:  # whatever a damaged file makes a decoder raise
-        reason = (error.strerror if isinstance(error, OSError) else None) or "no picture that can be read"
-        raise UserError(f"image {one_line(repr(text), 80)}: {reason}; give a picture file or an index") from None
-    white = Image.new("RGBA", upright.size, "white")
-    return Image.alpha_composite(white, upright).convert("RGB")
+        return read_picture(Path(at_home(text)))
+    except (Unreadable, NoPicture, ValueError) as error:
+        reason = getattr(error, "problem", None) or one_line(error)
+        raise UserError(f"image {one_line(in_words(text), 80)} {reason}: give a picture file or an index") from None
 
 
 def _grid(text: str) -> tuple[int, int]:

@@ -23,7 +23,7 @@ import yaml
 from pydantic import ValidationError
 
 from sandbox.base.errors import UserError, nearest, warn
-from sandbox.base.files import make_way, set_aside, write_atomically, write_json
+from sandbox.base.files import make_way, remove, set_aside, write_atomically, write_json
 from sandbox.base.locks import hold
 from sandbox.base.reading import Unreadable, read_json
 from sandbox.experiment.config import Config, differences, folder_name, validated
@@ -155,6 +155,8 @@ class Run:
             make_way(path, folder=True)
         for name in ("metrics.jsonl", "environment.json", "result.json"):
             make_way(self.folder / name)
+        for part in (*self.folder.glob(".*.part"), *self.samples.glob(".*.part")):  # of a write that was killed
+            remove(part)
         files: tuple[tuple[str, type[Owned]], ...] = (("environment.json", Environment), ("result.json", Result))
         for name, model in files:
             try:

@@ -51,7 +51,7 @@ def finish(run: Run, study: Study[Any], counters: Mapping[str, Any]) -> dict[str
     }
     # Everything is computed before anything old is touched, and the old result stands until the new one takes its
     # place: stopped anywhere, the run is complete, and the same command makes its pictures and curves again.
-    with Tracker(run.folder, counters["mark"]) as tracker:
+    with Tracker(run.folder, counters["mark"], replace=True) as tracker:
         for name, (gif, size) in gifs.items():
             tracker.gif(name, gif, size, images)
         tracker.hparams(_hparams(run), scores)

@@ -30,11 +30,12 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import hparams
 
 from sandbox.base.errors import warn
-from sandbox.base.files import make_way, naming
+from sandbox.base.files import make_way, naming, write_atomically
 from sandbox.base.reading import Unreadable, read_file
 
 # File name -> bytes and their CRC-32; marks of older versions have no checksum.
 Mark = Mapping[str, int | Sequence[int]]
+_EVENTS = "events.out.tfevents."
 _CRC = ', "crc": '
 LARGEST = 2**30  # bytes of metrics.jsonl
 
@@ -64,18 +65,45 @@ class _Appended:
         self._file.close()
 
 
+class _Replaced:
+    """The same in memory: what follows a file's first bytes takes the place of its rest in one piece, at the end."""
+
+    def __init__(self, path: Path, kept: int) -> None:
+        self.path = path
+        self._content = bytearray(path.read_bytes()[:kept] if path.is_file() else b"")
+
+    @property
+    def size(self) -> int:
+        return len(self._content)
+
+    @property
+    def crc(self) -> int:
+        return zlib.crc32(self._content)
+
+    def write(self, content: bytes) -> None:
+        self._content += content
+
+    def sync(self) -> None:
+        # TensorBoard would take a file beside it that has its name for another one.
+        write_atomically(self.path, bytes(self._content), beside=".curves.part")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class Events:
     """A TensorBoard event file.
 
     Args:
         folder: where it lies.
         continued: name of one that goes on; a new one without.
+        kept: of that one the first bytes alone, the rest is replaced in one piece by `sync`; None: all, it grows.
     """
 
-    def __init__(self, folder: Path, continued: str | None = None) -> None:
+    def __init__(self, folder: Path, continued: str | None = None, kept: int | None = None) -> None:
         # After a cut a file of its own: a TensorBoard that is watching would read on in the middle of a record.
-        name = continued or f"events.out.tfevents.{time.time():010.0f}.{platform.node()}.{os.getpid()}"
-        self.file = _Appended(folder / name)
+        name = continued or f"{_EVENTS}{time.time():010.0f}.{platform.node()}.{os.getpid()}"
+        self.file = _Appended(folder / name) if kept is None else _Replaced(folder / name, kept)
         self._records = RecordWriter(self.file)
         if not continued:
             self._write(file_version="brain.Event:2")
@@ -108,13 +136,24 @@ class Tracker:
         folder: the run's folder.
         mark: what `mark` returned at the checkpoint from which the run continues; whatever came later is cut off.
             Empty for a new run: nothing that stands is kept.
+        replace: what came later stands until `mark` puts the new in its place, each file in one piece.
     """
 
-    def __init__(self, folder: Path, mark: Mark) -> None:
+    def __init__(self, folder: Path, mark: Mark, *, replace: bool = False) -> None:
         self.folder = folder
-        kept, self._before = _cut(folder, mark)
-        self._metrics = _Appended(folder / "metrics.jsonl")
-        self._events = Events(folder, kept)
+        self._metrics: _Appended | _Replaced
+        if replace:
+            sizes = {name: noted if isinstance(noted, int) else noted[0] for name, noted in mark.items()}
+            last = max((name for name in sizes if name.startswith(_EVENTS)), default=None)
+            self._before = {path.name: (path.stat().st_size, _crc(path)) for path in _tracked(folder)
+                            if path.name in sizes}  # fmt: skip
+            self._metrics = _Replaced(folder / "metrics.jsonl", sizes.get("metrics.jsonl", 0))
+            self._events = Events(folder, last, sizes.get(last, 0) if last else None)
+        else:
+            kept, self._before = _cut(folder, mark)
+            self._metrics = _Appended(folder / "metrics.jsonl")
+            self._events = Events(folder, kept)
+        self._late = [path for path in _tracked(folder) if replace and path.name not in mark]
 
     def scalars(self, values: Mapping[str, float], images: int) -> None:
         """Adds one point to each curve, at ``images`` seen. Tags are defined in docs/metrics.md."""
@@ -143,6 +182,9 @@ class Tracker:
         """Bytes and CRC-32 of each file once all is on the disk: what belongs to a checkpoint written now."""
         self._metrics.sync()
         self._events.sync()
+        for path in self._late:
+            if path not in (self._metrics.path, self._events.file.path):
+                path.unlink(missing_ok=True)
         now = {file.path.name: (file.size, file.crc) for file in (self._metrics, self._events.file)}
         return {**self._before, **now}
 
@@ -175,9 +217,7 @@ def _crc(path: Path, size: int | None = None) -> int:
 
 
 def _tracked(folder: Path) -> list[Path]:
-    return [
-        path for path in (folder / "metrics.jsonl", *sorted(folder.glob("events.out.tfevents.*"))) if path.is_file()
-    ]
+    return [path for path in (folder / "metrics.jsonl", *sorted(folder.glob(f"{_EVENTS}*"))) if path.is_file()]
 
 
 def _cut(folder: Path, mark: Mark) -> tuple[str | None, dict[str, tuple[int, int]]]:

@@ -98,12 +98,13 @@ def test_what_is_no_image_is_refused_in_one_line(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(broken)
     broken.write_bytes(broken.read_bytes()[:60])
     for text, reason in {
-        str(tmp_path / "none.png"): "No such file",
-        str(tmp_path / "notes.png"): "no picture that can be read",
-        str(broken): "no picture that can be read",
-        str(tmp_path): "Is a directory",
+        str(tmp_path / "none.png"): "is not there",
+        str(tmp_path / "notes.png"): "is none of JPEG, PNG",
+        str(broken): "is damaged",
+        str(tmp_path): "is a folder",
+        "": "must not be empty",
         "9" * 30: "indices of the data are 0 to 2147483647",
-        "-3": "No such file",
+        "-3": "is not there",
     }.items():
         with pytest.raises(UserError, match=reason) as refused:
             read_image(text)

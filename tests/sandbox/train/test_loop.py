@@ -19,6 +19,7 @@ from sandbox.nn.counting import multiply_adds
 from sandbox.train.device import resolve_device, resolve_precision
 from sandbox.train.finish import _growth
 from sandbox.train.loop import _Curve
+from sandbox.train.tracking import read_metrics
 
 PLACE = Path("toy/toy/coord/seed-0")
 
@@ -34,8 +35,7 @@ def new(self, step):
     return {"loss/toy": torch.tensor(float(step))} | ({"loss/rare": torch.tensor(-1.0)} if step % 3 == 0 else {})
 """
     assert workshop.toy("--root", tmp_path, before=wrapped("step", body)).wait() == 0
-    points = [line for line in map(json.loads, (tmp_path / PLACE / "metrics.jsonl").read_text().splitlines())
-              if "loss/toy" in line]  # fmt: skip
+    points = [point for point in read_metrics(tmp_path / PLACE) if "loss/toy" in point]
     batch, rare = 8, {4: True, 6: True, 10: True}  # steps 3, 6 and 9 are read at 4, 6 and 10
     assert points == [
         {"images": step * batch, "loss/toy": step - 0.5} | ({"loss/rare": -1.0} if step in rare else {})
