@@ -1,5 +1,6 @@
 # make demo: environment, both arms of the default GAN comparison on one seed, the report.
-# make test: environment, tests.   make lint, make type: the checks of the code.   make PYTHON=python3.12 ...: another Python.
+# make test: environment, all tests but the slow ones.   make test-slow: the slow ones, kills and benchmarks among them.
+# make check: lint, types and the quickest tests, in two minutes.   make PYTHON=python3.12 ...: another Python.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,13 +8,23 @@ TESTS ?= tests
 # One thread a worker: two that share a core wait for each other. A few workers: each holds torch in memory.
 WORKERS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test lint type format clean
+QUICK := tests/test_structure.py tests/sandbox/base tests/sandbox/experiment tests/sandbox/nn/test_planes.py \
+  tests/sandbox/nn/test_blocks.py tests/sandbox/report/test_stats.py tests/sandbox/train/test_schedule.py
+
+.PHONY: demo check test test-slow lint type format clean
 
 demo: $(VENV)/.core
 	$(BIN)/python -m sandbox.compare gan/sort_of_clevr --seeds 1
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) -m "not slow" $(TESTS)
+
+test-slow: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) -m slow $(TESTS)
+	FAULTS_EXAMPLES=2000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) tests/faults/test_configs.py
+
+check: lint type
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) -m "not slow" $(QUICK)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

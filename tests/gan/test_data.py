@@ -197,6 +197,6 @@ def test_lsun_that_is_not_there_is_one_line(workshop: Any, tmp_path: Path) -> No
 
 def test_captions_tell_drawn_rooms_from_photographs() -> None:
     notes = [GanConfig(data=data).data_note for data in ("shapes", "rooms", "lsun")]
-    assert notes == ["", "Data: drawn rooms, a stand-in for LSUN.", "Data: LSUN photographs, bedroom."]
+    assert notes == ["", "Data: drawn rooms, a stand-in for LSUN.", "Data: images on the disk under the name bedroom."]
     stand_in = GanConfig(data="lsun", category="drawn_bedroom")
     assert stand_in.data_note == "Data: drawn rooms in LSUN's format, a stand-in for it."

@@ -17,6 +17,8 @@ from sandbox.cli.compare_parser import parse as parse_plan
 from sandbox.cli.train import parse
 from sandbox.cli.video import main as video
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 

@@ -18,6 +18,8 @@ from sandbox.train.loading import load
 from vae.spec import VaeConfig
 from vae.study import VaeStudy
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("--smoke", "--device", "cpu", "--precision", "32")
 
 

@@ -171,6 +171,7 @@ def remembering(monkeypatch: pytest.MonkeyPatch) -> VaeStudy:
     return study
 
 
+@pytest.mark.slow
 def test_perfect_reconstructions_have_perfect_scores(remembering: VaeStudy) -> None:
     scores = remembering.evaluate()
     assert scores["score/position_error"] == scores["real/position_error"] == 0

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from shop import Workshop, fault, outcome
 
+pytestmark = pytest.mark.slow
+
 PLACE = Path("smoke/vision/regression/quadrant/coord/seed-0")
 FLAGS = ("--task", "regression", "--split", "quadrant", "--coord", "--smoke", "--device", "cpu", "--precision", "32")
 

@@ -173,6 +173,7 @@ def read(done: tuple[Path, str], toy: str) -> tuple[Comparison, Plan]:
     return gather(plan, {}, "command"), plan
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_was_and_reports_every_run(done: tuple[Path, str], toy: str) -> None:
     root, printed = done
     folder = root / "toy/grid_sweep/comparison"

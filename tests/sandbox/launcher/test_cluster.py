@@ -14,6 +14,8 @@ from shop import WORKSHOP, Workshop, outcome
 from sandbox.base.errors import UserError
 from sandbox.cli.compare import main
 
+pytestmark = pytest.mark.slow
+
 TOY = str(WORKSHOP / "toy.yaml")
 LONG = ("--steps", "1000", "--checkpoint-every", "100", "--log-every", "100", "--preview-every", "1000")
 

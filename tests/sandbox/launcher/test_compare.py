@@ -99,6 +99,7 @@ def test_one_run_that_fails_does_not_stop_the_others(workshop: Workshop, tmp_pat
     assert "Traceback" not in command.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 def test_stopped_in_the_middle_nothing_goes_on_and_nothing_is_lost(
     workshop: Workshop, tmp_path: Path, number: signal.Signals

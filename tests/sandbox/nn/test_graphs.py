@@ -14,6 +14,8 @@ from shop import CHECKOUT
 
 from sandbox.nn.coordconv import CoordConv2d
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:

@@ -106,6 +106,7 @@ def test_the_hparams_table_ranks_the_runs(board: Board, compared: tuple[Path, Co
     assert {row["hparams"]["arm"] for row in rows} == set(ARMS)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 def test_a_browser_shows_the_curves_the_custom_scalars_and_the_gif(board: Board, tmp_path: Path) -> None:
     # What a page asks for tells that it draws it; its own text lies in shadow trees, which no dump shows.

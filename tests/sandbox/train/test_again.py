@@ -63,6 +63,7 @@ def test_evaluate_makes_scores_and_pictures_again_and_doubles_no_point(workshop:
     assert outcome(tmp_path / PLACE) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["kill", "interrupt", "terminate", "full"])
 def test_an_evaluation_that_is_stopped_loses_nothing(workshop: Workshop, tmp_path: Path, fault: str) -> None:
     assert workshop.toy("--root", tmp_path).wait() == 0

@@ -15,6 +15,8 @@ from shop import SmokeRun, Workshop, curves, fault, files, outcome, wrapped
 from sandbox.train.checkpoints import newest_checkpoint
 from sandbox.train.loop import _stop_requests
 
+pytestmark = pytest.mark.slow
+
 PLACE = Path("toy/toy/coord/seed-0")
 CODES = {"kill": -signal.SIGKILL, "interrupt": 130, "terminate": 130, "full": 1}
 

@@ -78,6 +78,7 @@ def test_the_sample_grids_become_a_film_whatever_is_left_of_them(smoke_run: Smok
     assert film[:, 0, 0, 0].tolist() == [3, 6, 8] + 5 * [8]
 
 
+@pytest.mark.slow
 def test_both_arms_draw_the_same_curves_in_the_run_itself(
     workshop: Workshop, smoke_run: SmokeRun, tmp_path: Path
 ) -> None:
@@ -211,6 +212,7 @@ def test_a_run_of_auto_precision_is_refused_where_auto_is_another(workshop: Work
     assert "holds a run of another configuration (precision: 'bf16' -> '32')" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_a_freed_block_is_used_again_without_asking_the_kernel() -> None:
     code = """

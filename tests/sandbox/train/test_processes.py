@@ -19,6 +19,8 @@ from sandbox.base.world import World, announced
 from sandbox.train import processes
 from sandbox.train.checkpoints import newest_checkpoint
 
+pytestmark = pytest.mark.slow
+
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
 SMOKE = ("-m", "sandbox.gan", "--smoke", "--coord", "--precision", "32", "--device", "cpu")
 

@@ -78,6 +78,7 @@ def _solve_painter(network: PaperCoordPainter, sharpness: float) -> None:
     last.weight[0, :4] = -sharpness
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_painter_set_by_hand_classifies_every_position() -> None:
     config = VisionConfig()
@@ -87,6 +88,7 @@ def test_a_painter_set_by_hand_classifies_every_position() -> None:
         assert task.summary(task.scores(network(task.inputs(rows)), rows)) == {"accuracy": 1.0, "distance": 0.0}
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_renderer_set_by_hand_renders_every_square_exactly() -> None:
     config = VisionConfig(task="rendering")

@@ -315,6 +315,7 @@ def test_what_is_printed_has_a_row_for_each_choice_of_channels() -> None:
     assert [line.split() for line in lines[6:]] == [["score/miou", "0.500"], ["score/fall_random_sd", "-"]]
 
 
+@pytest.mark.slow
 def test_a_comparison_s_report_has_the_knock_outs(workshop: Workshop, tmp_path: Any) -> None:
     command = workshop.module("sandbox.compare", "vision/neurons", "--smoke", "--arms", "zeros",
                               "--seeds", 1, "--tasks", "rooms", "--root", tmp_path)  # fmt: skip
