@@ -189,13 +189,13 @@ def test_the_paper_s_data_sets_are_recognised(tmp_path: Path) -> None:
     pictures(tmp_path / "DUTS" / "DUTS-TE" / "DUTS-TE-Image", 5)
     pictures(tmp_path / "salObj" / "datasets" / "imgs" / "pascal", 4)
     ours = {"data": "folder", "data_root": str(tmp_path / "DUTS")}
-    train, test = natural_images(config(**ours), 16)
+    train, test, _ = natural_images(config(**ours), 16)
     assert (train.shape, test.shape) == ((16, 3, 16, 16), (3, 3, 16, 16))
-    _, pascal = natural_images(config(**ours, test_root=str(tmp_path / "salObj"), test_images=4), 16)
+    _, pascal, _ = natural_images(config(**ours, test_root=str(tmp_path / "salObj"), test_images=4), 16)
     assert sorted(pascal[:, 0, 0, 0].tolist()) == [0, 1, 2, 3]
     with pytest.raises(UserError, match=r"--test-images is 9, but .*DUTS-TE-Image has 5"):
         natural_images(config(**ours, test_images=9), 16)
-    _, test = natural_images(config(data="folder", data_root=ours["data_root"], test_root=ours["data_root"]), 16)
+    _, test, _ = natural_images(config(data="folder", data_root=ours["data_root"], test_root=ours["data_root"]), 16)
     assert test[:, 0, 0, 0].tolist() == [0, 1, 2]  # of DUTS-TE
 
 
@@ -203,14 +203,14 @@ def test_the_paper_s_data_sets_are_recognised(tmp_path: Path) -> None:
 def test_masks_beside_the_images_are_no_images(tmp_path: Path, root: str) -> None:
     pictures(tmp_path / "DUTS-TE" / "DUTS-TE-Image", 19)
     pictures(tmp_path / "DUTS-TE" / "DUTS-TE-Mask", 19)
-    train, test = natural_images(config(data="folder", data_root=str(tmp_path / root)), 16)
+    train, test, _ = natural_images(config(data="folder", data_root=str(tmp_path / root)), 16)
     assert train[:, 0, 0, 0].tolist() == list(range(16))
     assert test[:, 0, 0, 0].tolist() == [16, 17, 18]
 
 
 def test_the_last_images_of_a_folder_test(tmp_path: Path) -> None:
     pictures(tmp_path / "mine", 19)
-    train, test = natural_images(config(data="folder", data_root=str(tmp_path / "mine")), 16)
+    train, test, _ = natural_images(config(data="folder", data_root=str(tmp_path / "mine")), 16)
     assert train[:, 0, 0, 0].tolist() == list(range(16))
     assert test[:, 0, 0, 0].tolist() == [16, 17, 18]
 
