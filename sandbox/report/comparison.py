@@ -212,10 +212,13 @@ def read_row(cell: Cell, folder: Path, error: str | None = None) -> Row:
         return Row(cell, folder, "new", None, {}, {}, {}, [], error)
     try:
         run = read_run(folder)
-        state = run.state()
-        costs = run.result() if state == "complete" else {}
     except UserError as wrong:
         return Row(cell, folder, "interrupted", None, {}, {}, {}, [], error or str(wrong))
+    state, costs = run.state(), dict[str, Any]()
+    try:
+        costs = run.result() if state == "complete" else costs
+    except UserError as wrong:
+        state, error = "interrupted", error or str(wrong)
     scores = costs.pop("scores", {})
     there = (folder / "metrics.jsonl").exists() or state == "complete"
     curves = read_metrics(folder, costs.pop("points", None)) if there else []

@@ -143,7 +143,8 @@ def _copy(compared: tuple[Path, Command], root: Path) -> Path:
 
 def test_runs_of_another_precision_are_not_paired(compared: tuple[Path, Command], tmp_path: Path, toy: str) -> None:
     config = _copy(compared, tmp_path) / "coord/seed-1/config.yaml"
-    config.write_text(config.read_text().replace("precision: '32'", "precision: bf16", 1))
+    lines = config.read_text().replace("precision: '32'", "precision: bf16", 1).splitlines(keepends=True)
+    config.write_text("".join(lines[:-1]))  # without the checksum: changed on purpose
     for flags in (["--report-only"], []):
         with pytest.raises(UserError, match=r"different precision are not compared.*bf16") as error:
             main([TOY, "--seeds", "2", "--root", str(tmp_path), *flags])
@@ -215,26 +216,31 @@ def test_a_report_pairs_only_what_belongs_together(
 ) -> None:
     config = _copy(compared, tmp_path) / "coord/seed-1/config.yaml"
     assert change[0] in config.read_text()
-    config.write_text(config.read_text().replace(*change, 1))
+    lines = config.read_text().replace(*change, 1).splitlines(keepends=True)
+    config.write_text("".join(lines[:-1]))  # without the checksum: changed on purpose
     with pytest.raises(UserError, match=message):
         main([TOY, "--root", str(tmp_path), "--report-only"])
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
-    [("result.json", "{"), ("result.json", '{"scores": 5}'), ("result.json", '{"scores": {"a": "b"}}'),
-     ("config.yaml", "study: toy")],
-)  # fmt: skip
+    ("name", "content"), [("result.json", '{"scores": {"a": "b"}}'), ("config.yaml", "study: toy")]
+)
 def test_a_damaged_run_is_reported_and_the_others_with_it(
-    compared: tuple[Path, Command], tmp_path: Path, toy: str, name: str, content: str
+    workshop: Workshop, compared: tuple[Path, Command], tmp_path: Path, toy: str, name: str, content: str
 ) -> None:
     folder = _copy(compared, tmp_path)
     (folder / "coord/seed-1" / name).write_text(content)
     report = main([TOY, "--root", str(tmp_path), "--report-only"]).read_text()
     assert "3 of 4 runs" in report
     assert str(folder / "coord/seed-1" / name) in report
-    with pytest.raises(UserError, match=f"seed-1/{name}"):  # before anything is trained
-        main([TOY, "--root", str(tmp_path), "--seeds", "2"])
+    if name == "config.yaml":  # nobody knows what it was: before anything is trained
+        with pytest.raises(UserError, match=f"seed-1/{name}"):
+            main([TOY, "--root", str(tmp_path), "--seeds", "2"])
+    else:  # its checkpoint knows
+        command = _compare(workshop, tmp_path, "--seeds", 2)
+        assert command.wait() == 0, command.stderr
+        assert outcome(folder / "coord/seed-1") == outcome(compared[0] / "coord/seed-1")
+        assert (folder / "coord/seed-1/damaged-result.json").read_text() == content
 
 
 def test_damaged_lines_of_a_curve_are_left_out(
@@ -277,7 +283,9 @@ def test_an_edit_of_the_file_meanwhile_does_not_tell_the_arms_apart(workshop: Wo
 
 
 def test_torchrun_is_for_one_run(toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2"}.items():
+    told = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "0",
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}  # fmt: skip
+    for name, value in told.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="torchrun and srun train one run"):
         main([TOY, "--root", str(tmp_path)])
