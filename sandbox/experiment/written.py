@@ -44,8 +44,8 @@ class Result(Owned):
     seconds: float = Field(ge=0)
     steps_per_second: float = Field(ge=0)
     peak_memory_mb: float | None = None
-    parameters: dict[str, float] = Field(default_factory=dict)
-    multiply_adds_per_image: dict[str, float] = Field(default_factory=dict)
+    parameters: dict[str, int | float] = Field(default_factory=dict)
+    multiply_adds_per_image: dict[str, int | float] = Field(default_factory=dict)
     note: str = ""
     points: int | None = None
     run: dict[str, Any] | None = None

@@ -7,35 +7,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from endings import exits
 from shop import ENVIRONMENT, files, python
 
 from sandbox.base.errors import Interrupted, RunError, UserError
-from sandbox.base.guard import guarded, resumable
-
-
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """`guarded` ends the process, and so leaves its handlers."""
-    old = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, old)
-
-
-def exits(code: int, command: object, capsys: pytest.CaptureFixture[str]) -> str:
-    """Runs a command that ends with ``code`` and one line on stderr, which it returns."""
-    with pytest.raises(SystemExit) as end:
-        guarded(command)  # type: ignore[arg-type]
-    said = capsys.readouterr()
-    assert end.value.code == code
-    assert said.err.count("\n") == 1
-    assert said.err.endswith("\n")
-    assert said.out == ""
-    return said.err[:-1]
+from sandbox.base.guard import resumable
 
 
 @pytest.mark.parametrize(

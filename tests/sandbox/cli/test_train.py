@@ -3,6 +3,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from endings import exits
 from shop import Workshop, files, python
 
 from gan.study import GanConfig

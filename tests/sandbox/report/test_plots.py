@@ -205,7 +205,7 @@ def test_a_damaged_film_is_left_out_with_a_warning(tmp_path: Path, capsys: pytes
         write_gif(tmp_path / arm / "seed-0", 3, (8, 8))
     (tmp_path / "conv/seed-0/samples/interpolation.gif").write_bytes(b"GIF89a, torn")
     assert plots.film(comparison, None, "interpolation") is None
-    assert "warning: a film cannot be read" in capsys.readouterr().err
+    assert "interpolation.gif is no film that can be read" in capsys.readouterr().err
 
 
 def test_an_arm_without_film_means_none(tmp_path: Path) -> None:
