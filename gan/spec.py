@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from sandbox.base.types import CoordLayers, Law, PaddingMode
 from sandbox.data.shapes import Separation
 from sandbox.experiment.config import Config, PathText
-from sandbox.experiment.spec import Score, StudySpec
+from sandbox.experiment.spec import Margin, Score, StudySpec, no_better_than
 
 Loss = Literal["nonsaturating", "relativistic", "hinge", "paper"]
 Stem = Literal["dense", "tiled"]
@@ -117,7 +117,15 @@ class GanConfig(Config):
 
 
 _SHAPES = (
-    Score("score/valid", "higher", "valid images (share)", primary=True, curve="preview/valid"),
+    Score(
+        "score/valid",
+        "higher",
+        "valid images (share)",
+        primary=True,
+        curve="preview/valid",
+        best=1.0,
+        margin=Margin(0.1, "one image in ten: less is not seen in a grid of 64", fresh_from=8),
+    ),
     Score("score/position_divergence", "lower", "position divergence (nats)"),
     Score("score/coherence", "higher", "coherence of paths (share)"),
     Score("score/located", "higher", "located images (share)"),
@@ -146,4 +154,5 @@ def scores(config: GanConfig) -> tuple[Score, ...]:
 SPEC = StudySpec(
     "gan", "generators and discriminators on Sort-of-CLEVR, rooms or LSUN, with latent-interpolation GIFs",
     GanConfig, scores, "gan.study:GanStudy", default="gan/sort_of_clevr",
+    failed=no_better_than("score/valid", 0.02, "a collapse: hardly an image has two objects"),
 )  # fmt: skip

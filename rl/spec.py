@@ -9,7 +9,7 @@ from rl.protocol import Protocol, Restart
 from sandbox.base.errors import UserError
 from sandbox.base.types import CoordLayers
 from sandbox.experiment.config import Config
-from sandbox.experiment.spec import Captions, Score, StudySpec
+from sandbox.experiment.spec import Captions, Margin, Score, Scored, StudySpec
 
 Padding = Literal["none", "zeros", "reflect", "replicate", "circular"]
 Pooling = Literal["flatten", "mean", "max"]
@@ -127,8 +127,37 @@ class RlConfig(Config):
         return super().shrunk().model_copy(update=fields)
 
 
+def margin(config: RlConfig) -> Margin | None:
+    """A twentieth of what lies between a random player and a person; None for a game without published references."""
+    from rl.games import REFERENCES, games
+
+    found = REFERENCES.get(games()[config.env])
+    if found is None:
+        return None
+    between = abs(found[1] - found[0])
+    return Margin(
+        0.05 * between, f"a twentieth of the {between:g} points between random play and a person", fresh_from=6
+    )
+
+
+def failed(config: RlConfig, scores: Scored) -> str:
+    """Whether an agent plays no better than a random player."""
+    from rl.games import REFERENCES, games
+
+    random, value = REFERENCES.get(games()[config.env], (None, None))[0], scores.get("score/return")
+    beaten = random is None or value is None or value > random
+    return "" if beaten else f"return {value:.4g}, random play has {random:g}"
+
+
 SCORES = (
-    Score("score/return", "higher", "return of a whole game (points)", primary=True, curve="rollout/ep_rew_mean"),
+    Score(
+        "score/return",
+        "higher",
+        "return of a whole game (points)",
+        primary=True,
+        curve="rollout/ep_rew_mean",
+        margin=margin,
+    ),
     Score("score/human_normalised", "higher", "human-normalised return (0 random, 1 human)", pooled=True),
     Score("score/return_without_coordinates", "higher", "return with every place's coordinates averaged (points)"),
 )
@@ -147,5 +176,5 @@ CAPTIONS = Captions(
 )
 SPEC = StudySpec(
     "rl", "A2C on Atari games, on ale-py's own emulators; ends with whole games and a film of play",
-    RlConfig, SCORES, "rl.study:RlStudy", CAPTIONS, default="rl/mspacman",
+    RlConfig, SCORES, "rl.study:RlStudy", CAPTIONS, default="rl/mspacman", failed=failed,
 )  # fmt: skip

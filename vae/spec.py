@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from sandbox.base.types import CoordLayers, PaddingMode
 from sandbox.data.shapes import Separation
 from sandbox.experiment.config import Config
-from sandbox.experiment.spec import Captions, Score, StudySpec
+from sandbox.experiment.spec import Captions, Margin, Score, StudySpec, no_better_than
 
 Decoder = Literal["matched", "broadcast"]
 CoordIn = Literal["encoder", "decoder", "both"]
@@ -76,7 +76,15 @@ class VaeConfig(Config):
 
 
 SCORES = (
-    Score("score/position_error", "lower", "position error (pixels)", primary=True, curve="preview/position_error"),
+    Score(
+        "score/position_error",
+        "lower",
+        "position error (pixels)",
+        primary=True,
+        curve="preview/position_error",
+        best=0.0,
+        margin=Margin(0.05, "a twentieth of a pixel: no detector on 64 pixels needs more", fresh_from=8),
+    ),
     Score("score/test_elbo", "higher", "test ELBO (nats per image)", curve="preview/elbo"),
     Score("score/reconstruction_valid", "higher", "valid reconstructions (share)"),
     Score("score/right_kind", "higher", "reconstructed objects of the right shape (share)"),
@@ -93,4 +101,5 @@ CAPTIONS = Captions(
 SPEC = StudySpec(
     "vae", "beta-VAEs with matched and broadcast decoders on Sort-of-CLEVR, with walks between images",
     VaeConfig, SCORES, "vae.study:VaeStudy", CAPTIONS, default="vae/sort_of_clevr",
+    failed=no_better_than("score/position_error", 20.0, "hardly an object is found: a collapse", "lower"),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from sandbox.base.types import CoordLayers, PaddingMode
 from sandbox.experiment.config import Config
-from sandbox.experiment.spec import Captions, Score, StudySpec
+from sandbox.experiment.spec import Captions, Margin, Score, Scored, StudySpec, no_better_than
 
 Task = Literal["classification", "regression", "rendering"]
 SplitName = Literal["uniform", "quadrant"]
@@ -98,6 +98,8 @@ _SCORES: dict[Task, tuple[Score, ...]] = {
             primary=True,
             curve="preview/test_accuracy",
             training="score/train_accuracy",
+            best=1.0,
+            margin=Margin(0.01, "one position in a hundred", fresh_from=10),
         ),
         Score("score/train_accuracy", "higher", "training accuracy (share)"),
         Score("score/test_distance", "lower", "distance of the guess, test (pixels)"),
@@ -113,6 +115,8 @@ _SCORES: dict[Task, tuple[Score, ...]] = {
             primary=True,
             curve="preview/test_error",
             training="score/train_error",
+            best=0.0,
+            margin=Margin(0.05, "a twentieth of a pixel", fresh_from=6),
         ),
         Score("score/train_error", "lower", "training error (pixels)"),
         Score("score/test_error_worst", "lower", "worst test error (pixels)"),
@@ -120,7 +124,8 @@ _SCORES: dict[Task, tuple[Score, ...]] = {
     ),
     "rendering": (
         Score(
-            "score/test_iou", "higher", "test IoU", primary=True, curve="preview/test_iou", training="score/train_iou"
+            "score/test_iou", "higher", "test IoU", primary=True, curve="preview/test_iou", training="score/train_iou",
+            best=1.0, margin=Margin(0.02, "of an intersection over union from 0 to 1", fresh_from=5),
         ),
         Score("score/train_iou", "higher", "training IoU"),
         Score("score/test_iou_worst", "higher", "worst test IoU"),
@@ -134,8 +139,21 @@ def scores(config: VisionConfig) -> tuple[Score, ...]:
     return _SCORES[config.task]
 
 
+_FAILS = {
+    "classification": no_better_than("score/test_accuracy", 0.01, "chance level is .0007"),
+    "regression": no_better_than("score/test_error", 20.0, "the guess of the middle misses by 21", "lower"),
+    "rendering": no_better_than("score/test_iou", 0.05, "nothing is drawn where it belongs"),
+}
+
+
+def failed(config: VisionConfig, scores: Scored) -> str:
+    """What is wrong with a run that has learned nothing."""
+    return _FAILS[config.task](config, scores)
+
+
 CAPTIONS = Captions(film="The arms side by side on the same walks: orange what is asked for, blue what is said.")
 SPEC = StudySpec(
     "vision", "the paper's coordinate tasks: classification, regression, rendering of one position",
     VisionConfig, scores, "vision.coordinates.study:VisionStudy", CAPTIONS, default="vision/classification",
+    failed=failed,
 )  # fmt: skip

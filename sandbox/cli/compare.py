@@ -156,7 +156,7 @@ def _table(comparison: "Comparison") -> None:
     for contrast in comparison.contrasts():
         if contrast.verdict is not None:
             task = f"{contrast.task}, " if contrast.task else ""
-            print(f"{task}{contrast.arm} against {comparison.reference}: {contrast.verdict.outcome} "
+            print(f"{task}{contrast.arm} against {comparison.reference}: {contrast.verdict.words} "
                   f"({contrast.verdict.reason})")  # fmt: skip
 
 

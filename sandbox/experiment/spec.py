@@ -29,6 +29,22 @@ Scored = Mapping[str, float | None]  # tag -> value, None where undefined
 
 
 @dataclass(frozen=True)
+class Margin:
+    """The smallest difference of a score that would matter, named before the runs that it judges.
+
+    Attributes:
+        value: in the score's unit, above 0.
+        reason: why this much, in a few words.
+        fresh_from: the first seed whose runs were not seen before the margin was set; equivalence is claimed from such
+            seeds alone.
+    """
+
+    value: float
+    reason: str
+    fresh_from: int = 0
+
+
+@dataclass(frozen=True)
 class Score:
     """A score that a study's comparison reports; declared before anything is run.
 
@@ -40,6 +56,9 @@ class Score:
         curve: tag of the learning curve that goes with it, if any.
         training: tag of the same on the training data, if there is one.
         pooled: it compares between tasks, and is reported over all of them together.
+        margin: of a primary score, what would matter, or a function of a configuration that says it; None: the study
+            names none, and nothing is called equivalent.
+        best: the value that nothing can beat: where both arms come close to it, it cannot tell them apart.
     """
 
     tag: str
@@ -49,6 +68,12 @@ class Score:
     curve: str | None = None
     training: str | None = None
     pooled: bool = False
+    margin: Margin | Callable[[Any], Margin | None] | None = None
+    best: float | None = None
+
+    def margin_of(self, config: Any) -> Margin | None:
+        """The margin for runs of a configuration."""
+        return self.margin(config) if callable(self.margin) else self.margin
 
 
 @dataclass(frozen=True)
@@ -78,6 +103,27 @@ def lines(scores: Scored) -> list[str]:
     return [f"{tag:{width}}  {'undefined' if value is None else f'{value:.4g}'}" for tag, value in scores.items()]
 
 
+def no_better_than(
+    tag: str, level: float | Callable[[Any], float], what: str, better: Literal["higher", "lower"] = "higher"
+) -> Callable[[Any, Scored], str]:
+    """A `StudySpec.failed`: a score that is not better than a level.
+
+    Args:
+        tag: of the score.
+        level: that of chance or of a collapse; a function of a configuration where it depends on that.
+        what: it is called.
+        better: which direction is.
+    """
+
+    def failed(config: Any, scores: Scored) -> str:
+        value, least = scores.get(tag), level(config) if callable(level) else level
+        if value is None or (value > least if better == "higher" else value < least):
+            return ""
+        return f"{tag.removeprefix('score/')} {value:.3g}, {what}"
+
+    return failed
+
+
 @dataclass(frozen=True)
 class StudySpec(Generic[C]):
     """A study as the bench sees it. ``<name>.spec`` holds one, called ``SPEC``, without torch: ``--help`` is quick.
@@ -91,6 +137,8 @@ class StudySpec(Generic[C]):
         captions: what a report says of its pictures.
         default: the config that its command runs where none is named.
         table: a finished run's scores as its command prints them.
+        failed: what is wrong with a finished run that has learned nothing (collapse, chance level), in a few words;
+            empty: nothing. Arms with failed runs are never called equivalent.
     """
 
     name: str
@@ -101,6 +149,7 @@ class StudySpec(Generic[C]):
     captions: Captions = field(default_factory=Captions)
     default: str | None = None
     table: Callable[[Scored], list[str]] = lines
+    failed: Callable[[C, Scored], str] = lambda config, scores: ""
 
     def scores_of(self, config: Any) -> tuple[Score, ...]:
         """The scores of a run, the primary one first.

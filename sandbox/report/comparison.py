@@ -7,7 +7,7 @@ compares alike, and so does a folder of runs copied from a cluster.
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +16,12 @@ from sandbox.base.reading import Unreadable, read_file
 from sandbox.experiment.config import differences
 from sandbox.experiment.names import config_title
 from sandbox.experiment.run import Run, State, read_run, refuse_mixed_data, refuse_mixed_precision
-from sandbox.experiment.spec import Captions, Score, study_spec
+from sandbox.experiment.spec import Captions, Margin, Score, study_spec
 from sandbox.experiment.written import SMALL
 from sandbox.launcher.plan import Cell, Plan
 from sandbox.launcher.worker import read_order
-from sandbox.report.stats import Paired, Summary, Verdict, holm, paired, summarise, verdict
+from sandbox.report.stats import CONCLUDING, Paired, Summary, holm, paired, summarise
+from sandbox.report.verdicts import Equivalence, Verdict, at_ceiling, equivalence, family, verdict
 from sandbox.train.tracking import read_metrics
 
 Budget = Literal["steps", "macs", "none"]
@@ -62,8 +63,10 @@ class Contrast:
         arm: compared with the reference.
         score: which score.
         stats: differences, interval, tests.
-        p_adjusted: `stats.p_t` after Holm's correction over the contrasts of the primary score; NaN for other scores.
+        p_adjusted: `stats.p_t` after Holm's correction within its family; NaN for scores that are not primary.
         verdict: of the primary score alone; None for the others, which describe and conclude nothing.
+        equal: the test of equivalence, where the primary score has a margin.
+        compared: how many p values its family counts.
     """
 
     task: str | None
@@ -72,6 +75,8 @@ class Contrast:
     stats: Paired
     p_adjusted: float
     verdict: Verdict | None
+    equal: Equivalence | None = None
+    compared: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,11 @@ class Comparison:
         """The score that a conclusion is drawn from."""
         return self.scores[0]
 
+    def margin(self, task: str | None = None) -> Margin | None:
+        """What would matter of the primary score on a task; None where the study names nothing, or no run is there."""
+        config = next((row.run.config for row in self.rows if row.run and row.cell.task == task), None)
+        return None if config is None else self.primary.margin_of(config)
+
     @property
     def folder(self) -> Path:
         """Where the report goes: ``runs/<study>/<experiment>/comparison``."""
@@ -154,17 +164,65 @@ class Comparison:
 
     def _contrasts(self, score: Score) -> list[Contrast]:
         cells = [(task, arm) for task in self.tasks for arm in self.arms[1:]]
-        results = [
-            paired(self.values(score.tag, self.reference, task), self.values(score.tag, arm, task), score.better)
-            for task, arm in cells
-        ]
-        adjusted = holm([result.p_t for result in results]) if score.primary else [math.nan] * len(cells)
-        family = max(1, sum(not math.isnan(result.p_t) for result in results))
-        return [
-            Contrast(task, arm, score, result, p,
-                     verdict(result, score.better, p, family) if score.primary else None)
-            for (task, arm), result, p in zip(cells, results, adjusted, strict=True)
-        ]  # fmt: skip
+        found = [self._contrast(score, task, arm) for task, arm in cells]
+        if not score.primary:
+            return found
+        families: dict[str, list[int]] = {}
+        for k, (_, arm) in enumerate(cells):
+            families.setdefault(family(self.reference, arm), []).append(k)
+        for places in families.values():
+            for k, item in zip(places, _judged([found[k] for k in places]), strict=True):
+                found[k] = item
+        return found
+
+    def _contrast(self, score: Score, task: str | None, arm: str) -> Contrast:
+        values = [self.values(score.tag, name, task) for name in (self.reference, arm)]
+        result, equal = paired(values[0], values[1], score.better), None
+        margin = self.margin(task) if score.primary else None
+        if margin is not None:
+            first = margin.fresh_from
+            fresh = [{seed: value for seed, value in part.items() if seed >= first} for part in values]
+            found = paired(fresh[0], fresh[1], score.better)
+            equal = equivalence(found, margin.value, self._barred(score, margin, task, arm, fresh))
+        return Contrast(task, arm, score, result, math.nan, None, equal)
+
+    def _barred(
+        self, score: Score, margin: Margin, task: str | None, arm: str, fresh: Sequence[Mapping[int, float | None]]
+    ) -> str:
+        """Why these runs cannot show equivalence, whatever their scores are."""
+        pairs = len([seed for seed, value in fresh[0].items() if value is not None and fresh[1].get(seed) is not None])
+        if pairs < CONCLUDING and any(seed < margin.fresh_from for seed in self.seeds):
+            return (f"the margin was set after runs of seeds below {margin.fresh_from} were seen, and of later ones "
+                    f"{pairs} are paired, {CONCLUDING} are needed")  # fmt: skip
+        spec = study_spec(self.study)
+        for row in (*self.of(self.reference, task), *self.of(arm, task)):
+            if row.cell.seed < margin.fresh_from:
+                continue
+            wrong = f"failed ({row.error})" if row.error else ""
+            if not wrong and row.state == "complete" and row.run:
+                undefined = row.scores.get(score.tag) is None
+                wrong = "has no value" if undefined else spec.failed(row.run.config, row.scores)
+            if wrong:
+                return f"{row.cell}: {wrong}"
+        known = [[value for value in part.values() if value is not None] for part in fresh]
+        if at_ceiling(known[0], known[1], score.best, margin.value):
+            return f"both arms come within the margin of {score.best:g}, the best there is"
+        return ""
+
+
+def _judged(items: Sequence[Contrast]) -> list[Contrast]:
+    """The verdicts of a family: its p values corrected together, and those of its claims of equivalence."""
+    adjusted = holm([item.stats.p_t for item in items])
+    compared = max(1, sum(not math.isnan(item.stats.p_t) for item in items))
+    claims = [math.nan if item.equal is None or item.equal.barred or item.equal.pairs < CONCLUDING else item.equal.p
+              for item in items]  # fmt: skip
+    count = sum(not math.isnan(p) for p in claims)
+    judged = []
+    for item, p, claim in zip(items, adjusted, holm(claims), strict=True):
+        equal = item.equal and item.equal.adjusted(claim, count)
+        found = verdict(item.stats, item.score.better, p, compared, equal)
+        judged.append(replace(item, p_adjusted=p, verdict=found, equal=equal, compared=compared))
+    return judged
 
 
 def gather(plan: Plan, failed: Mapping[Cell, str], command: str) -> Comparison:

@@ -42,7 +42,7 @@ class OverTasks:
         iqm: interquartile mean of the score.
         improvement: probability of improvement over the reference, 0 to 1; None for the reference itself, or where no
             task has runs of both.
-        better, inconclusive, worse: tasks by the verdict of the primary score.
+        better, equivalent, inconclusive, worse: tasks by the verdict of the primary score.
     """
 
     arm: str
@@ -51,6 +51,7 @@ class OverTasks:
     iqm: Estimate
     improvement: Estimate | None
     better: int
+    equivalent: int
     inconclusive: int
     worse: int
 
@@ -103,7 +104,7 @@ def _over_tasks(c: Comparison, arm: str, score: Score) -> OverTasks | None:
         groups = [theirs[task] for task in both], [ours[task] for task in both]
         gain = bootstrap(groups, lambda r, a: improvement(r, a, score.better))
     outcomes = [item.verdict.outcome for item in c.contrasts() if item.verdict and item.arm == arm]
-    counts = (outcomes.count(name) for name in ("better", "inconclusive", "worse"))
+    counts = (outcomes.count(name) for name in ("better", "equivalent", "inconclusive", "worse"))
     runs = list(ours.values())
     return OverTasks(arm, len(runs), sum(map(len, runs)), bootstrap([runs], interquartile_mean), gain, *counts)
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from sandbox.base.errors import one_line, warn
 from sandbox.base.files import write_atomically
@@ -35,6 +36,7 @@ from sandbox.report.comparison import Comparison, Contrast, Row
 from sandbox.report.stats import BOOTSTRAP_FROM, CONCLUDING
 from sandbox.report.tables import direction, score_digits
 from sandbox.report.texts import interval_text, number, plural
+from sandbox.report.verdicts import MOST_PAIRS, POWER, lopsided, pairs_needed
 
 TEMPLATES = Path(__file__).parent / "templates"
 FILMS_LIMIT = 12_000_000  # bytes: the page holds all films
@@ -116,8 +118,9 @@ def _conclusion(c: Comparison, item: Contrast) -> dict[str, str]:
     assert item.verdict is not None, "only the primary score concludes"
     where, outcome, reason = f"{item.task}: " if item.task else "", item.verdict.outcome, item.verdict.reason
     if outcome != "inconclusive":
-        text = f"{where}{item.arm} does {outcome} than {c.reference} in {item.score.name}, {direction(item.score)}"
-        return {"outcome": outcome.capitalize(), "text": f"{text}: {reason}."}
+        does = f"is equivalent to {c.reference}" if outcome == "equivalent" else f"does {outcome} than {c.reference}"
+        text = f"{where}{item.arm} {does} in {item.score.name}, {direction(item.score)}"
+        return {"outcome": item.verdict.words.capitalize(), "text": f"{text}: {reason}."}
     stats, digits = item.stats, score_digits(c, item.score, item.task)
     if not (pairs := len(stats.differences)):
         found = "no seed is complete in both"
@@ -127,7 +130,27 @@ def _conclusion(c: Comparison, item: Contrast) -> dict[str, str]:
     # The interval stands before the reason, which need not repeat it.
     over = f" over {pairs} paired seeds" if pairs >= CONCLUDING else ""
     text = f"{where}{item.arm} against {c.reference}, {item.score.name}: {found}{over}: {reason.partition(':')[0]}."
-    return {"outcome": "Inconclusive", "text": text}
+    return {"outcome": "Inconclusive", "text": f"{text}{_what_it_takes(c, item)}"}
+
+
+def _what_it_takes(c: Comparison, item: Contrast) -> str:
+    """Why equivalence is not claimed, and how many pairs would settle the question at the spread seen."""
+    if item.equal is None:
+        return ""
+    told = f" Equivalence is not claimed: {item.equal.barred}." if item.equal.barred else ""
+    differences = list(item.stats.differences.values())
+    if len(differences) < 2:
+        return told
+    sd = float(np.std(differences, ddof=1))
+    needed = pairs_needed(sd, item.equal.margin)
+    if needed is None:
+        return f"{told} At this spread more than {MOST_PAIRS:,} pairs would not settle it ({POWER:.0%} power)."
+    more = max(0, needed - item.equal.pairs)
+    seconds = [row.costs.get("seconds") for arm in (c.reference, item.arm) for row in c.of(arm, item.task)]
+    known = [float(value) for value in seconds if isinstance(value, int | float)]
+    hours = f", about {more * 2 * float(np.mean(known)) / 3600:.2g} hours of training here" if known and more else ""
+    return (f"{told} At this spread about {needed} pairs settle it for a margin of {item.equal.margin:g} "
+            f"({POWER:.0%} power): {more} more{hours}.")  # fmt: skip
 
 
 def _alone(c: Comparison, task: str | None) -> dict[str, str]:
@@ -166,6 +189,9 @@ def _warnings(c: Comparison, contrasts: Sequence[Contrast]) -> list[str]:
     undefined = [str(row.cell) for row in c.rows if row.state == "complete" and row.scores.get(c.primary.tag) is None]
     if undefined:
         lines.append(f"{c.primary.name} is undefined in {len(undefined)} complete runs: {'; '.join(undefined)}.")
+    lines += [f"{f'{item.task}: ' if item.task else ''}{item.arm} against {c.reference}: the differences are lopsided, "
+              "one seed lies far from the others; there verdicts err more often (docs/comparing.md)."
+              for item in contrasts if lopsided(list(item.stats.differences.values()))]  # fmt: skip
     lines += dict.fromkeys(f"{row.cell.arm}: {row.costs['note']}" for row in c.rows if row.costs.get("note"))
     return lines
 
@@ -276,6 +302,7 @@ def _reading(c: Comparison) -> list[tuple[str, str]]:
     holm = (
         ", after Holm's correction where there is more than one comparison," if len(c.arms) > 2 or c.tasks[1:] else ""
     )
+    named = "a margin that was named beforehand" if any(map(c.margin, c.tasks)) else "a margin; this study names none"
     return [
         ("Paired", "Differences are taken seed by seed, so that what the seed alone does to both arms cancels out. "
          "What the arms share at one seed stands below their differences."),
@@ -285,9 +312,12 @@ def _reading(c: Comparison) -> list[tuple[str, str]]:
          "by flipping the signs of the differences in every possible way (from 17 seeds on in 65,535 drawn ways)."),
         ("Probability of improvement", "How often a run of the arm is better than one of the reference, over all pairs "
          "of runs; 0.5: neither. Ties count half."),
-        ("Better, worse, inconclusive", f"Better or worse only with {CONCLUDING} paired seeds or more, a "
-         f"{tables.INTERVAL} that does not cover zero and a t-test p{holm} of at most .05. Everything else is "
-         "inconclusive, which is not the same as equal."),
+        ("Better, worse", f"Only with {CONCLUDING} paired seeds or more, a {tables.INTERVAL} that does not cover zero "
+         f"and a t-test p{holm} of at most .05."),
+        ("Equivalent", f"Two one-sided t tests show that the difference is smaller than {named}, with {CONCLUDING} "
+         "pairs or more of runs that nobody had seen when the margin was set, none of them failed. Where a difference "
+         "is shown as well, it is smaller than matters."),
+        ("Inconclusive", "Everything else. It is not the same as equivalent."),
         ("Primary score", f"{c.primary.name}: declared before anything was run. Only it concludes."),
     ]  # fmt: skip
 

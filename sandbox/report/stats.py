@@ -3,7 +3,7 @@
 Both arms run under the same seeds, and everything here is about arm minus reference, seed by seed. Beside the t
 interval and the t test stand an exact sign-flip test, which assumes no normal law, the probability of improvement of
 Agarwal et al. 2021 (arXiv 2108.13264), and a bootstrap interval from ten seeds on: over 3 to 5 seeds a bootstrap calls
-noise significant in 10 to 25 % of cases. `verdict` is the one rule by which a comparison concludes.
+noise significant in 10 to 25 % of cases. `sandbox.report.verdicts` has the one rule by which a comparison concludes.
 
 Two numbers that differ by no more than rounding are equal here: 0.3 - 0.1 and 0.4 - 0.2 are the same difference.
 """
@@ -22,14 +22,14 @@ BOOTSTRAP_FROM = 10  # fewest seeds for a bootstrap interval
 LEVEL = 0.95
 LARGEST = 1e300  # of magnitudes: differences and intervals stay finite
 
-_ALPHA = round(1 - LEVEL, 12)
+ALPHA = round(1 - LEVEL, 12)
 _ROUNDING = 16 * float(np.finfo(np.float64).eps)  # relative; a score is the result of a few operations
 _EXACT_TO = 16  # seeds; 2^16 sign patterns
 _DRAWS = 2**16 - 1  # sign patterns drawn above that
 _NAN = float("nan")
 
 Better = Literal["higher", "lower"]
-_SIGN = {"higher": 1, "lower": -1}
+SIGN = {"higher": 1, "lower": -1}
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,6 @@ class Paired:
     p_sign_flip: float
     improvement: float
     bootstrap: tuple[float, float] | None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """See `verdict`; the reason is one short sentence with its numbers."""
-
-    outcome: Literal["better", "worse", "inconclusive"]
-    reason: str
 
 
 def summarise(values: Mapping[int, float | None]) -> Summary:
@@ -140,41 +132,11 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def verdict(result: Paired, better: Better, p_adjusted: float, comparisons: int) -> Verdict:
-    """Whether the arm is better or worse than its reference, or nothing can be said.
-
-    It concludes with 6 or more paired seeds, a t interval that does not cover zero, and an adjusted p of at most 0.05.
-
-    Args:
-        result: from `paired`.
-        better: which direction of the score is better.
-        p_adjusted: `holm`'s value for `result.p_t` in its family, 0 to 1; NaN never concludes.
-        comparisons: how many p values `holm` counted, 1 or more.
-
-    Raises:
-        ValueError: p_adjusted is outside [0, 1], or comparisons below 1.
-    """
-    if p_adjusted < 0 or p_adjusted > 1 or comparisons < 1:
-        raise ValueError(f"p_adjusted {p_adjusted}, comparisons {comparisons}; allowed are 0 to 1 or NaN, 1 and more")
-    pairs = len(result.differences)
-    side = int(conclusion(pairs, *(np.array([x]) for x in (result.low, result.high, p_adjusted)))[0])
-    family = f" after Holm's correction over {comparisons} comparisons" if comparisons > 1 else ""
-    interval = f"the {100 * LEVEL:.0f} % interval"
-    if pairs < CONCLUDING:
-        return Verdict("inconclusive", f"{pairs} paired seed{'s' * (pairs != 1)}, {CONCLUDING} are needed")
-    if result.low <= 0 <= result.high:
-        return Verdict("inconclusive", f"{interval} covers zero: {result.low:+.3g} to {result.high:+.3g}")
-    if side == 0:
-        return Verdict("inconclusive", f"{_p_text(p_adjusted)}{family}")
-    numbers = f"{result.mean:+.3g} over {pairs} paired seeds, {interval} is {result.low:+.3g} to {result.high:+.3g}"
-    return Verdict("better" if side == _SIGN[better] else "worse", f"{numbers}, {_p_text(p_adjusted)}{family}")
-
-
 def conclusion(
     pairs: int, low: Float64[np.ndarray, " b"], high: Float64[np.ndarray, " b"], p_adjusted: Float64[np.ndarray, " b"]
 ) -> Int64[np.ndarray, " b"]:
-    """The rule of `verdict` for b comparisons at once: the sign of the difference, 0 where nothing can be said."""
-    allowed = (p_adjusted <= _ALPHA) & (pairs >= CONCLUDING)
+    """Which of b comparisons show a difference: its sign, 0 where nothing can be said."""
+    allowed = (p_adjusted <= ALPHA) & (pairs >= CONCLUDING)
     return np.where(allowed, (low > 0).astype(np.int64) - (high < 0), 0)
 
 
@@ -244,7 +206,7 @@ def _improvement(a: Float64[np.ndarray, " n"], r: Float64[np.ndarray, " n"], bet
     if len(a) == 0:
         return _NAN
     d, _ = _difference(*np.broadcast_arrays(a[:, None], r[None]))  # (n, n)
-    return float((1 + _SIGN[better] * np.sign(d)).mean() / 2)
+    return float((1 + SIGN[better] * np.sign(d)).mean() / 2)
 
 
 def _sign_flip(d: Float64[np.ndarray, " n"], tolerance: Float64[np.ndarray, " n"]) -> float:
@@ -283,11 +245,3 @@ def _bootstrap(x: Float64[np.ndarray, " n"], t: _One) -> tuple[float, float] | N
     result = stats.bootstrap((np.ldexp(x, -exponent),), np.mean, confidence_level=LEVEL, random_state=rng)
     low, high = (float(np.ldexp(end, exponent)) for end in result.confidence_interval)
     return low, high
-
-
-def _p_text(p: float) -> str:
-    if p < 0.001:
-        return "p < .001"
-    if 0 < p - _ALPHA < 5e-4:
-        return "p > .05"  # it would be rounded to .05
-    return f"p = {p:.3g}".replace("0.", ".", 1)

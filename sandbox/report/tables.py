@@ -1,6 +1,5 @@
 """The report's tables, as finished texts: scores, costs, runs, configuration, environment."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from sandbox.report.comparison import Comparison, Contrast, Row
 from sandbox.report.over_tasks import OverTasks, over_tasks
 from sandbox.report.stats import LEVEL
 from sandbox.report.texts import NOTHING, count_text, digits_of, interval_text, number, p_text
+from sandbox.report.verdicts import family
 
 INTERVAL = f"{100 * LEVEL:.0f} % interval"
 Cells = tuple[str, ...]
@@ -117,18 +117,32 @@ def contrast_table(c: Comparison, contrasts: Sequence[Contrast]) -> Table | None
     """The differences of the primary score, their tests and verdicts; None with a single arm."""
     if not contrasts:
         return None
-    holm, bootstrap = len(contrasts) > 1, any(item.stats.bootstrap for item in contrasts)
+    holm, bootstrap = any(item.compared > 1 for item in contrasts), any(item.stats.bootstrap for item in contrasts)
     head = ["arm", "verdict", "mean difference", INTERVAL, "pairs", "sign-flip p", "t-test p",
-            *["Holm-adjusted p"] * holm, "probability of improvement", *["bootstrap interval"] * bootstrap]  # fmt: skip
+            *["Holm-adjusted p"] * holm, *["equivalence p"] * any(item.equal for item in contrasts),
+            "probability of improvement", *["bootstrap interval"] * bootstrap]  # fmt: skip
     groups = [Group([_contrast_cells(c, item, holm, bootstrap) for item in contrasts if item.task == task], task)
               for task in c.tasks]  # fmt: skip
     told = dict.fromkeys((item.arm, c.pairing(item.arm, item.task)) for item in contrasts if item.stats.differences)
     notes = [f"At one seed {c.reference} and {arm} have {pairing}." for arm, pairing in told]
-    family = sum(not math.isnan(item.stats.p_t) for item in contrasts)
-    if family > 1:
-        notes.append(f"Holm's correction is over {family} comparisons (arms x tasks).")
+    for name, count in dict.fromkeys((family(c.reference, item.arm), item.compared) for item in contrasts):
+        if count > 1:
+            notes.append(f"Holm's correction is over {count} comparisons (arms x tasks; a family: {name}).")
+    notes += _margins(c)
     note = " ".join(notes)
     return Table(f"Difference from {c.reference}: {c.primary.name}", tuple(head), groups, note)
+
+
+def _margins(c: Comparison) -> list[str]:
+    """What would matter, and why; of several tasks by task where they differ."""
+    told: dict[str, list[str]] = {}
+    for task in c.tasks:
+        if margin := c.margin(task):
+            fresh = f"; it was set after runs of seeds below {margin.fresh_from} were seen" if margin.fresh_from else ""
+            told.setdefault(f"{margin.value:g}, {margin.reason}{fresh}", []).append(task or "")
+    where = {text: f" in {', '.join(tasks)}" if len(told) > 1 else "" for text, tasks in told.items()}
+    lines = [f"Margin of equivalence{where[text]}: {text}." for text in told]
+    return [*lines, "Its p: two one-sided t tests, Holm-corrected within the family."] if lines else []
 
 
 def _contrast_cells(c: Comparison, item: Contrast, holm: bool, bootstrap: bool) -> Cells:
@@ -136,9 +150,10 @@ def _contrast_cells(c: Comparison, item: Contrast, holm: bool, bootstrap: bool) 
     s, digits = item.stats, score_digits(c, item.score, item.task)
     around = interval_text(*s.bootstrap, digits, "+") if s.bootstrap else NOTHING
     interval = interval_text(s.low, s.high, digits, "+")
-    tests = p_text(s.p_sign_flip), p_text(s.p_t), *[p_text(item.p_adjusted)] * holm
+    equal = [p_text(item.equal.p_adjusted)] if item.equal else []
+    tests = p_text(s.p_sign_flip), p_text(s.p_t), *[p_text(item.p_adjusted)] * holm, *equal
     found = number(s.mean, digits, "+"), interval, str(len(s.differences)), *tests, number(s.improvement, 2)
-    return item.arm, item.verdict.outcome, *found, *[around] * bootstrap
+    return item.arm, item.verdict.words, *found, *[around] * bootstrap
 
 
 def others_table(c: Comparison, contrasts: Sequence[Contrast]) -> Table | None:
@@ -171,10 +186,10 @@ def over_tasks_table(c: Comparison) -> Table | None:
         return None
     pooled = next(score for score in c.scores if score.pooled)
     head = ("arm", "tasks", "runs", "interquartile mean", INTERVAL, "probability of improvement", INTERVAL,
-            "better / inconclusive / worse")  # fmt: skip
+            "better / equivalent / inconclusive / worse")  # fmt: skip
     digits = digits_of(value for row in rows for value in (row.iqm.low, row.iqm.high))
     published = c.captions.published
-    note = (f"Better, worse: tasks with that verdict on {c.primary.name}; inconclusive is not similar. "
+    note = (f"Better, worse: tasks with that verdict on {c.primary.name}; inconclusive is not equivalent. "
             f"Intervals: bootstrap over runs within each task. {published}")  # fmt: skip
     cells = [_over_tasks_cells(row, row.arm == c.reference, digits) for row in rows]
     return Table(f"Over all tasks: {pooled.name}, {direction(pooled)}", head, [Group(cells)], note.rstrip())
@@ -183,7 +198,7 @@ def over_tasks_table(c: Comparison) -> Table | None:
 def _over_tasks_cells(row: OverTasks, reference: bool, digits: int) -> Cells:
     gain = row.improvement
     improvement = (number(gain.value, 3), interval_text(gain.low, gain.high, 3)) if gain else (NOTHING, NOTHING)
-    counts = NOTHING if reference else f"{row.better} / {row.inconclusive} / {row.worse}"
+    counts = NOTHING if reference else f"{row.better} / {row.equivalent} / {row.inconclusive} / {row.worse}"
     iqm = number(row.iqm.value, digits), interval_text(row.iqm.low, row.iqm.high, digits)
     return row.arm, str(row.tasks), str(row.runs), *iqm, *improvement, counts
 

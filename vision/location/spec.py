@@ -6,7 +6,7 @@ from pydantic import Field
 
 from sandbox.base.types import Padding
 from sandbox.experiment.config import PathText
-from sandbox.experiment.spec import Captions, Score, StudySpec
+from sandbox.experiment.spec import Captions, Margin, Score, StudySpec, no_better_than
 from vision.classify.config import NETWORK_HELP, PADDING_HELP, ClassifierConfig, Network
 
 TILE = 32  # pixels along a tile's edge
@@ -76,6 +76,7 @@ class LocationConfig(ClassifierConfig):
 
 SCORES = (
     Score("score/test_accuracy", "higher", "test accuracy (share)", primary=True, curve="preview/test_accuracy",
+          best=1.0, margin=Margin(0.01, "one image in a hundred", fresh_from=1),
           training="score/train_accuracy"),
     Score("score/train_accuracy", "higher", "training accuracy (share)"),
 )  # fmt: skip
@@ -83,4 +84,5 @@ CAPTIONS = Captions(film="A canvas that rolls around, the same in every arm, bes
 SPEC = StudySpec(
     "vision.location", "where on a canvas a tile lies, told from pooled features: GAPNet, PermuteNet, a control",
     LocationConfig, SCORES, "vision.location.study:LocationStudy", CAPTIONS,
+    failed=no_better_than("score/test_accuracy", lambda config: 1.5 / config.classes, "chance level"),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from sandbox.base.errors import nearest
 from sandbox.experiment.config import Config, PathText
 from sandbox.experiment.run import read_run
-from sandbox.experiment.spec import Score
+from sandbox.experiment.spec import Margin, Score
 
 Data = Literal["rooms", "shapes", "folder"]
 Resize = Literal["bilinear", "nearest"]
@@ -170,7 +170,15 @@ def position_scores(curve: str | None) -> tuple[Score, ...]:
         for shown in INPUTS
     ]
     return (
-        Score("score/spc", "higher", "SPC of H and V, natural images", primary=True, curve=curve),
+        Score(
+            "score/spc",
+            "higher",
+            "SPC of H and V, natural images",
+            primary=True,
+            curve=curve,
+            best=1.0,
+            margin=Margin(0.05, "of a rank correlation from 0 to 1; paddings differ by tenths", fresh_from=1),
+        ),
         Score("score/mae", "lower", "MAE of H and V, natural images"),
         *each,
     )

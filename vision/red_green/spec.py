@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field
 
 from sandbox.base.types import AnyPadding
-from sandbox.experiment.spec import Captions, Score, StudySpec
+from sandbox.experiment.spec import Captions, Margin, Score, StudySpec, no_better_than
 from vision.classify.config import FILM, PADDING_HELP, ClassifierConfig
 
 SIZE = 32  # pixels of an image's edge
@@ -41,7 +41,8 @@ class RedGreenConfig(ClassifierConfig):
 
 
 SCORES = (
-    Score("score/dissimilar_accuracy", "higher", "accuracy, rows swapped (share)", primary=True,
+    Score("score/dissimilar_accuracy", "higher", "accuracy, rows swapped (share)", primary=True, best=1.0,
+          margin=Margin(0.01, "one image in a hundred", fresh_from=1),
           curve="preview/dissimilar_accuracy", training="score/train_accuracy"),
     Score("score/similar_accuracy", "higher", "accuracy, rows as in training (share)",
           curve="preview/similar_accuracy"),
@@ -50,4 +51,5 @@ SCORES = (
 SPEC = StudySpec(
     "vision.red_green", "does a classifier read the order of two squares or their place: the Red-Green control",
     RedGreenConfig, SCORES, "vision.red_green.study:RedGreenStudy", Captions(film=FILM),
+    failed=no_better_than("score/train_accuracy", 0.6, "chance level in training"),
 )  # fmt: skip

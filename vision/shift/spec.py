@@ -6,7 +6,7 @@ from pydantic import Field
 
 from sandbox.base.types import Padding
 from sandbox.experiment.config import PathText
-from sandbox.experiment.spec import Captions, Score, StudySpec
+from sandbox.experiment.spec import Captions, Margin, Score, StudySpec, no_better_than
 from vision.classify.config import FILM, NETWORK_HELP, PADDING_HELP, ClassifierConfig, Network
 
 PAPER = "Islam et al. 2021"
@@ -62,7 +62,15 @@ class ShiftConfig(ClassifierConfig):
 
 
 SCORES = (
-    Score("score/consistency", "higher", "shift consistency (share)", primary=True, curve="preview/consistency"),
+    Score(
+        "score/consistency",
+        "higher",
+        "shift consistency (share)",
+        primary=True,
+        curve="preview/consistency",
+        best=1.0,
+        margin=Margin(0.01, "one answer in a hundred", fresh_from=3),
+    ),
     Score("score/test_accuracy", "higher", "test accuracy (share)", curve="preview/test_accuracy"),
     Score("score/shifted_accuracy", "higher", "test accuracy, shifted (share)"),
     Score("score/feature_difference", "lower", "difference of pooled features (relative)"),
@@ -71,4 +79,5 @@ SCORES = (
 SPEC = StudySpec(
     "vision.shift", "how often a shift of an image changes its class, with and without a loss against it",
     ShiftConfig, SCORES, "vision.shift.study:ShiftStudy", Captions(film=FILM),
+    failed=no_better_than("score/test_accuracy", lambda config: 1.5 / config.classes, "chance level"),
 )  # fmt: skip

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pairs import compare, judge, outcome
 
-from sandbox.report.stats import conclusion, holm, t_test, verdict
+from sandbox.report.stats import conclusion, holm, t_test
+from sandbox.report.verdicts import verdict
 
 WORST = 0.07  # share of false conclusions that the simulations may reach; 5 % are meant
 DRAWS = 10_000

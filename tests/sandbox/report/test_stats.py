@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pairs import compare, judge, outcome, seeded
 
 from sandbox.report import stats
-from sandbox.report.stats import Better, Paired, holm, paired, summarise, verdict
+from sandbox.report.stats import Better, Paired, holm, paired, summarise
+from sandbox.report.verdicts import verdict
 
 DRUG_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]  # Student 1908: hours of sleep gained
 DRUG_2 = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from sandbox.report.stats import Better, Paired, conclusion, paired, t_test, verdict
+from sandbox.report.stats import Better, Paired, conclusion, paired, t_test
+from sandbox.report.verdicts import verdict
 
 
 def seeded(values: list[float]) -> dict[int, float | None]:

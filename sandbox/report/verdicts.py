@@ -1,0 +1,224 @@
+"""The one rule by which a comparison concludes: better, worse, equivalent within a margin, or inconclusive.
+
+A difference is shown by a paired t test and its interval (`sandbox.report.stats`). That there is none that matters is
+shown by two one-sided t tests against a margin that was named beforehand (Schuirmann 1987): the difference is neither
+as low as -margin nor as high as +margin. Absence of the first is not the second.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64
+from scipy import integrate, stats
+
+from sandbox.report.stats import ALPHA, CONCLUDING, LEVEL, SIGN, Better, Paired, conclusion
+
+POWER = 0.8  # of the number of pairs that an inconclusive comparison would take
+MOST_PAIRS = 1000  # beyond, a number of pairs is no plan
+_LOPSIDED = 1.5  # skewness of differences; over 8 of a normal law it is exceeded in 2 of 100 cases
+_NAN = float("nan")
+Outcome = Literal["better", "worse", "equivalent", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Whether a difference is smaller than what would matter. See `equivalence`.
+
+    Attributes:
+        margin: the smallest difference that would matter, in the score's unit.
+        pairs: seeds that were tested.
+        mean: of their differences.
+        low, high: the interval of the mean at 1 - 2 x .05, inside the margin where both tests reject; NaN below 2.
+        p: the larger of the two one-sided p values; NaN below 2 pairs.
+        barred: why equivalence may not be claimed, whatever p is; empty: it may.
+        p_adjusted: `sandbox.report.stats.holm`'s value in the family of claims; NaN where it is none.
+        claims: in that family.
+    """
+
+    margin: float
+    pairs: int
+    mean: float
+    low: float
+    high: float
+    p: float
+    barred: str = ""
+    p_adjusted: float = _NAN
+    claims: int = 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether equivalence is shown."""
+        return not self.barred and self.pairs >= CONCLUDING and self.p_adjusted <= ALPHA
+
+    def adjusted(self, p: float, claims: int) -> "Equivalence":
+        """With what the whole family makes of its p."""
+        return replace(self, p_adjusted=p, claims=claims)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """See `verdict`.
+
+    Attributes:
+        outcome: in a word.
+        reason: one short sentence with its numbers.
+        small: a difference is shown, and it is smaller than what would matter.
+    """
+
+    outcome: Outcome
+    reason: str
+    small: bool = False
+
+    @property
+    def words(self) -> str:
+        """The outcome as a report says it."""
+        return f"{self.outcome}, by less than matters" if self.small else self.outcome
+
+
+def equivalence(result: Paired, margin: float, barred: str = "") -> Equivalence:
+    """Two one-sided paired t tests of a mean difference against +-margin.
+
+    Equal differences have no spread to measure the mean by: inside the margin p is 2^-n, else 1.
+
+    Args:
+        result: from `sandbox.report.stats.paired`.
+        margin: above 0.
+        barred: see `Equivalence`.
+
+    Raises:
+        ValueError: the margin is not above 0.
+    """
+    if not 0 < margin < math.inf:
+        raise ValueError(f"the margin is {margin}; allowed are numbers above 0")
+    d = np.array(list(result.differences.values()), dtype=np.float64)
+    if len(d) < 2:
+        return Equivalence(margin, len(d), result.mean, _NAN, _NAN, _NAN, barred)
+    low, high, p = (float(part[0]) for part in tost(d[None], np.array([margin]), equal=result.low == result.high))
+    return Equivalence(margin, len(d), result.mean, low, high, p, barred)
+
+
+def tost(
+    d: Float64[np.ndarray, "b n"], margin: Float64[np.ndarray, " b"], *, equal: bool = False
+) -> tuple[Float64[np.ndarray, " b"], Float64[np.ndarray, " b"], Float64[np.ndarray, " b"]]:
+    """Interval at 1 - 2 x .05 and p of two one-sided t tests, of b samples of n >= 2 differences.
+
+    ``equal``: the differences of all samples are equal up to rounding.
+    """
+    n, mean = d.shape[1], d.mean(axis=1)
+    if equal:
+        return mean, mean, np.where(np.abs(mean) < margin, 2.0**-n, 1.0)
+    error = d.std(axis=1, ddof=1) / math.sqrt(n)
+    half = error * stats.t.ppf(1 - ALPHA, n - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = stats.t.sf((margin - np.abs(mean)) / error, n - 1)
+    p = np.where(error == 0, np.where(np.abs(mean) < margin, 2.0**-n, 1.0), p)
+    return mean - half, mean + half, p
+
+
+def verdict(
+    result: Paired, better: Better, p_adjusted: float, comparisons: int, equal: Equivalence | None = None
+) -> Verdict:
+    """Whether the arm is better or worse than its reference, equivalent to it, or nothing can be said.
+
+    Better or worse takes 6 or more paired seeds, a t interval that does not cover zero, and an adjusted p of at most
+    .05. Else equivalent takes `Equivalence.holds`. Where both are shown, the difference is smaller than matters.
+
+    Args:
+        result: from `sandbox.report.stats.paired`.
+        better: which direction of the score is better.
+        p_adjusted: `sandbox.report.stats.holm`'s value for `result.p_t` in its family, 0 to 1; NaN never concludes.
+        comparisons: how many p values that counted, 1 or more.
+        equal: the test of equivalence, where a margin was named.
+
+    Raises:
+        ValueError: p_adjusted is outside [0, 1], or comparisons below 1.
+    """
+    if p_adjusted < 0 or p_adjusted > 1 or comparisons < 1:
+        raise ValueError(f"p_adjusted {p_adjusted}, comparisons {comparisons}; allowed are 0 to 1 or NaN, 1 and more")
+    pairs = len(result.differences)
+    side = int(conclusion(pairs, *(np.array([x]) for x in (result.low, result.high, p_adjusted)))[0])
+    family = f" after Holm's correction over {comparisons} comparisons" if comparisons > 1 else ""
+    interval = f"the {100 * LEVEL:.0f} % interval"
+    if side:
+        numbers = f"{result.mean:+.3g} over {pairs} paired seeds, {interval} is {result.low:+.3g} to {result.high:+.3g}"
+        outcome: Outcome = "better" if side == SIGN[better] else "worse"
+        return Verdict(outcome, f"{numbers}, {_p_text(p_adjusted)}{family}", equal is not None and equal.holds)
+    if equal is not None and equal.holds:
+        claims = f" after Holm's correction over {equal.claims} claims" if equal.claims > 1 else ""
+        inside = f"the {100 * (1 - 2 * ALPHA):.0f} % interval is {equal.low:+.3g} to {equal.high:+.3g}"
+        numbers = f"{equal.mean:+.3g} over {equal.pairs} paired seeds, {inside}, inside the margin of {equal.margin:g}"
+        return Verdict("equivalent", f"{numbers}, {_p_text(equal.p_adjusted)}{claims}")
+    if pairs < CONCLUDING:
+        return Verdict("inconclusive", f"{pairs} paired seed{'s' * (pairs != 1)}, {CONCLUDING} are needed")
+    if result.low <= 0 <= result.high:
+        return Verdict("inconclusive", f"{interval} covers zero: {result.low:+.3g} to {result.high:+.3g}")
+    return Verdict("inconclusive", f"{_p_text(p_adjusted)}{family}")
+
+
+def family(reference: str, arm: str) -> str:
+    """Which comparisons are corrected together: coordinates against none are one family, all other arms a second."""
+    return "coord against conv" if (reference, arm) == ("conv", "coord") else "the other arms"
+
+
+def at_ceiling(reference: Sequence[float], arm: Sequence[float], best: float | None, margin: float) -> bool:
+    """Whether the mean of both arms lies within the margin of what nothing can beat: then the score tells nothing."""
+    return best is not None and all(
+        len(values) > 0 and abs(best - float(np.mean(values))) < margin for values in (reference, arm)
+    )
+
+
+def lopsided(differences: Sequence[float]) -> bool:
+    """Whether differences look like a law under which a t test errs more often: one seed far from the others."""
+    d = np.array(differences, dtype=np.float64)
+    return len(d) >= CONCLUDING and bool(d.std() > 0) and abs(float(stats.skew(d))) > _LOPSIDED
+
+
+def pairs_needed(sd: float, margin: float) -> int | None:
+    """Pairs after which the question is settled in 80 of 100 cases, at this spread of the differences.
+
+    Settled: a difference as large as the margin is shown, where there is one, and equivalence, where there is none.
+    The better of a normal law's powers: the noncentral t test's, and that of two one-sided tests.
+
+    Args:
+        sd: standard deviation of the differences.
+        margin: above 0, in the same unit.
+
+    Returns:
+        From `CONCLUDING` on; None where even `MOST_PAIRS` are too few.
+    """
+    ratio = sd / margin
+    settled = [n for n in (CONCLUDING, MOST_PAIRS) if _power(n, ratio) >= POWER]
+    if not settled:
+        return None
+    low, high = CONCLUDING, settled[0]
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _power(middle, ratio) >= POWER else (middle + 1, high)
+    return low
+
+
+def _power(n: int, ratio: float) -> float:
+    """The smaller of the two powers of `pairs_needed`, with n pairs and sd = ratio x margin."""
+    if ratio == 0:
+        return 1.0
+    distance, cut = math.sqrt(n) / ratio, stats.t.ppf(1 - ALPHA / 2, n - 1)
+    shown = float(stats.nct.sf(cut, n - 1, distance))
+    half = stats.t.ppf(1 - ALPHA, n - 1)
+
+    def inside(s: float) -> float:  # s: the sample's sd over the true one
+        reach = distance - half * s
+        return float(stats.chi.pdf(s * math.sqrt(n - 1), n - 1) * math.sqrt(n - 1) * (2 * stats.norm.cdf(reach) - 1))
+
+    equal = integrate.quad(inside, 0, distance / half, limit=200)[0] if distance > 0 else 0.0
+    return min(shown, float(equal))
+
+
+def _p_text(p: float) -> str:
+    if p < 0.001:
+        return "p < .001"
+    if 0 < p - ALPHA < 5e-4:
+        return "p > .05"  # it would be rounded to .05
+    return f"p = {p:.3g}".replace("0.", ".", 1)
