@@ -76,13 +76,13 @@ def test_tasks_are_counted_by_their_verdicts(tmp_path: Path) -> None:
     comparison = made(tmp_path, {"a": 20.0, "b": 30.0, "c": -20.0, "d": -0.035})
     conv, coord = over_tasks(comparison)
     assert (conv.arm, conv.improvement, conv.tasks, conv.runs) == ("conv", None, 4, 32)
-    assert (coord.better, coord.inconclusive, coord.worse) == (2, 1, 1)
+    assert (coord.better, coord.equivalent, coord.inconclusive, coord.worse) == (2, 0, 1, 1)
     assert coord.improvement is not None
     assert coord.improvement.low <= coord.improvement.value <= coord.improvement.high
     assert coord.improvement.value == pytest.approx((1 + 1 + 0 + 0.5) / 4, abs=0.02)
     table = over_tasks_table(comparison)
     assert table is not None
-    assert table.groups[0].rows[1][-1] == "2 / 1 / 1"
+    assert table.groups[0].rows[1][-1] == "2 / 0 / 1 / 1"
 
 
 def test_nothing_to_say_over_one_task_or_without_a_common_score(tmp_path: Path) -> None:

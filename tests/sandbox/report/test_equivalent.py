@@ -1,0 +1,132 @@
+"""Who may be called equivalent: fresh seeds, runs that learned something, a score that can tell the arms apart."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.experiment.run import Run
+from sandbox.experiment.spec import Margin, Score, StudySpec, no_better_than, study_spec
+from sandbox.launcher.plan import Cell
+from sandbox.report import comparison as module
+from sandbox.report.comparison import Comparison, Row
+from sandbox.report.page import _conclusions, _warnings
+from sandbox.report.tables import contrast_table
+
+pytestmark = pytest.mark.usefixtures("toy")
+SCORE = Score("score/error", "higher", "share", primary=True, margin=Margin(0.1, "a tenth is seen", fresh_from=2))
+CONV = [0.5, 0.52, 0.51, 0.49, 0.5, 0.51, 0.5, 0.49, 0.52, 0.5]
+ALIKE = [0.51, 0.51, 0.5, 0.5, 0.49, 0.52, 0.5, 0.5, 0.51, 0.49]
+
+
+def made(
+    root: Path, arms: dict[str, list[float | None]], score: Score = SCORE, errors: tuple[int, ...] = ()
+) -> Comparison:
+    rows = []
+    for arm, values in arms.items():
+        for seed, value in enumerate(values):
+            config = study_spec("toy").config.model_validate({"seed": seed, "coord": arm != "conv"})
+            run = Run(root / arm / f"seed-{seed}", "toy", "x", arm, "32", config)
+            error = "killed by SIGKILL" if seed in errors and arm != "conv" else None
+            rows.append(Row(Cell(None, arm, seed), run.folder, "complete", run, {score.tag: value, "score/other": 0.1},
+                            {"seconds": 1800.0}, {}, [], error))  # fmt: skip
+    seeds = tuple(range(len(next(iter(arms.values())))))
+    return Comparison("toy", "x", root, "x", "again", tuple(arms), (None,), seeds, (score,), "steps", tuple(rows))
+
+
+def said(c: Comparison) -> str:
+    return " ".join(item["text"] for item in _conclusions(c, c.contrasts()))
+
+
+def test_fresh_runs_within_the_margin_are_equivalent(tmp_path: Path) -> None:
+    c = made(tmp_path, {"conv": CONV, "coord": ALIKE})
+    (item,) = c.contrasts()
+    assert item.verdict is not None
+    assert item.verdict.outcome == "equivalent"
+    assert item.equal is not None
+    assert (item.equal.pairs, len(item.stats.differences)) == (8, 10)
+    assert "coord is equivalent to conv in share" in said(c)
+    table = contrast_table(c, [item])
+    assert table is not None
+    assert "equivalence p" in table.head
+    assert "0.1, a tenth is seen; it was set after runs of seeds below 2 were seen." in table.note
+
+
+def test_seeds_seen_before_the_margin_claim_nothing(tmp_path: Path) -> None:
+    c = made(tmp_path, {"conv": CONV[:7], "coord": ALIKE[:7]})
+    (item,) = c.contrasts()
+    assert item.verdict is not None
+    assert item.verdict.outcome == "inconclusive"
+    told = said(c)
+    assert "Equivalence is not claimed: the margin was set after runs of seeds below 2 were seen" in told
+    assert "of later ones 5 are paired, 6 are needed" in told
+    assert "about 6 pairs settle it for a margin of 0.1 (80% power): 1 more, about 1 hours" in told
+    fresh = replace(SCORE, margin=Margin(0.1, "a tenth is seen"))
+    (item,) = made(tmp_path, {"conv": CONV[:7], "coord": ALIKE[:7]}, fresh).contrasts()
+    assert item.verdict is not None
+    assert item.verdict.outcome == "equivalent"
+
+
+def spec_with(**changes: Any) -> Callable[[str], StudySpec[Any]]:
+    spec = replace(study_spec("toy"), **changes)
+    return lambda name: spec
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"errors": (5,)}, "coord, seed 5: failed (killed by SIGKILL)"),
+        ({"values": [*ALIKE[:9], None]}, "coord, seed 9: has no value"),
+        ({"failed": no_better_than("score/other", 0.2, "chance level")}, "conv, seed 2: other 0.1, chance level"),
+        ({"best": 0.52}, "both arms come within the margin of 0.52, the best there is"),
+    ],
+)
+def test_failed_runs_and_ceilings_claim_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], why: str
+) -> None:
+    if "failed" in how:
+        monkeypatch.setattr(module, "study_spec", spec_with(failed=how["failed"]))
+    score = replace(SCORE, best=how.get("best"))
+    c = made(tmp_path, {"conv": CONV, "coord": how.get("values", ALIKE)}, score, how.get("errors", ()))
+    (item,) = c.contrasts()
+    assert item.equal is not None
+    assert item.equal.barred == why
+    assert item.verdict is not None
+    assert item.verdict.outcome == "inconclusive"
+    assert f"Equivalence is not claimed: {why}." in said(c)
+
+
+def test_no_margin_no_claim(tmp_path: Path) -> None:
+    c = made(tmp_path, {"conv": CONV, "coord": ALIKE}, replace(SCORE, margin=None))
+    (item,) = c.contrasts()
+    assert item.equal is None
+    assert item.verdict is not None
+    assert item.verdict.outcome == "inconclusive"
+
+
+def test_each_family_is_corrected_by_itself(tmp_path: Path) -> None:
+    arms = {"conv": CONV, "coord": ALIKE, "wide": ALIKE[::-1], "radius": ALIKE}
+    items = {item.arm: item for item in made(tmp_path, arms).contrasts()}
+    assert {arm: item.compared for arm, item in items.items()} == {"coord": 1, "wide": 2, "radius": 2}
+    assert items["coord"].equal is not None
+    assert items["coord"].equal.p_adjusted == items["coord"].equal.p
+    assert items["radius"].equal is not None
+    assert items["radius"].equal.p_adjusted > items["radius"].equal.p
+    assert items["radius"].equal.claims == 2
+
+
+def test_a_margin_may_follow_the_configuration(tmp_path: Path) -> None:
+    score = replace(SCORE, margin=lambda config: Margin(0.1 * config.steps, "by its steps"))
+    c = made(tmp_path, {"conv": CONV, "coord": ALIKE}, score)
+    found = c.margin()
+    assert found is not None
+    assert found.value == pytest.approx(0.1 * study_spec("toy").config().steps)
+
+
+def test_one_seed_far_out_is_warned_of(tmp_path: Path) -> None:
+    c = made(tmp_path, {"conv": CONV, "coord": [*ALIKE[:9], 0.05]})
+    assert any("the differences are lopsided" in line for line in _warnings(c, c.contrasts()))
+    c = made(tmp_path, {"conv": CONV, "coord": ALIKE})
+    assert not any("lopsided" in line for line in _warnings(c, c.contrasts()))
