@@ -11,6 +11,7 @@ from pydantic import Field
 from sandbox.base.errors import one_line
 from sandbox.base.reading import ReadBack, Unreadable, read_text
 from sandbox.experiment.config import differences
+from sandbox.experiment.document import parsed
 
 SMALL = 2**22  # bytes of a file that is read back; a run's are a few thousand
 _SEAL = "# checksum of the lines above: "
@@ -88,7 +89,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     if found and written.strip() != _checksum(body):
         raise Unreadable(path, "is not what was written (who has changed it on purpose deletes its last line)")
     try:
-        document = yaml.safe_load(text)
+        document = parsed(text)  # within bounds: aliases may repeat without end
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Unreadable(path, f"is no YAML ({one_line(error, 80)})") from None
     if not isinstance(document, dict):
