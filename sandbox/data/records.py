@@ -20,6 +20,11 @@ NAMED = 100  # records that cannot be used and are named; all are counted
 Read = Callable[[bytes], bytes]
 
 
+def as_text(name: str) -> str:
+    """A file's name without what is no text: names may hold any bytes."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
 @dataclass(frozen=True)
 class Source(ABC):
     """Where encoded images come from.
@@ -32,6 +37,11 @@ class Source(ABC):
     path: Path
     first: int | None = None
     kind = ""
+
+    @property
+    def name(self) -> str:
+        """What the folder is called, as text, whatever bytes its name has."""
+        return as_text(self.path.name)
 
     @property
     @abstractmethod
@@ -96,7 +106,7 @@ class Folder(Source):
         return sorted(files), sorted(left_out)
 
     def _name(self, path: Path) -> str:
-        return str(path.relative_to(self.path)).encode(errors="surrogateescape").decode(errors="replace")
+        return as_text(str(path.relative_to(self.path)))
 
     @property
     def keys(self) -> list[bytes]:
@@ -150,9 +160,9 @@ def decoded(
                 images.append(prepare(content, size, megapixels=megapixels))
                 add_record(digest, key, content)
             except (Unreadable, NoPicture) as error:
-                missing.append(f"{os.fsdecode(key)}: {getattr(error, 'problem', error)}")
+                missing.append(f"{as_text(os.fsdecode(key))}: {getattr(error, 'problem', error)}")
     if not images:
         raise UserError(f"{source.path}: none of its {len(keys)} pictures can be decoded, {missing[0]}")
     if missing:
         warn(told(source.path, missing, len(keys) + len(source.left_out)))
-    return np.stack(images), Content(kind=source.kind, name=source.path.name, records=len(images), sha256=digest.hex())
+    return np.stack(images), Content(kind=source.kind, name=source.name, records=len(images), sha256=digest.hex())

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from sandbox.base.errors import UserError, one_line
 from sandbox.base.files import write_json
@@ -98,7 +99,8 @@ def write_order(plan: Plan, cell: Cell, content: Content | None = None) -> Order
     ``content``: of the data that the comparison's other runs have learned from, where that is known.
     """
     document = {
-        "folder": str(plan.place(cell).resolve()), "study": plan.experiment.study, "experiment": plan.name,
+        # As an address: a path may hold what JSON cannot.
+        "folder": plan.place(cell).resolve().as_uri(), "study": plan.experiment.study, "experiment": plan.name,
         "arm": cell.arm, "task": cell.task, "device": plan.options.device, "budget": plan.options.budget,
         "config": plan.config(cell).model_dump(mode="json"), "content": content and content.model_dump(),
     }  # fmt: skip
@@ -153,7 +155,8 @@ def main() -> None:
     device = resolve_device(order["device"])
     precision = resolve_precision(config.precision, device)
     content = order["content"] and Content.model_validate(order["content"])
-    run = Run(Path(order["folder"]), order["study"], order["experiment"], order["arm"], precision, config,
+    folder = Path(os.fsdecode(unquote_to_bytes(urlsplit(order["folder"]).path)))
+    run = Run(folder, order["study"], order["experiment"], order["arm"], precision, config,
               order["task"], content)  # fmt: skip
     make(run, device, patience=PATIENCE)
 

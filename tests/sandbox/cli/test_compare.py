@@ -138,7 +138,7 @@ def test_what_a_run_is_handed_is_what_was_resolved(
     cell = Cell(None, "coord", 0)
     handed = read_order(write_order(plan, cell).file)
     assert study_spec("toy").config.model_validate(handed["config"]) == plan.config(cell)
-    assert (handed["folder"], handed["arm"], handed["task"]) == (str(plan.place(cell).resolve()), "coord", None)
+    assert (handed["folder"], handed["arm"], handed["task"]) == (plan.place(cell).resolve().as_uri(), "coord", None)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"folder": "x"}'])
