@@ -79,9 +79,11 @@ def remove(path: Path) -> None:
 
 def set_aside(path: Path, why: str) -> None:
     """Renames a file or folder to ``damaged-<name>`` beside it, with a warning that names it and says why."""
-    target, k = path.with_name(f"damaged-{path.name}"), 2
+    # TensorBoard reads whatever has "tfevents" anywhere in its name, and waits for a pipe.
+    name = f"damaged-{path.name.replace('tfevents', 'tf-events')}"
+    target, k = path.with_name(name), 2
     while target.exists() or target.is_symlink():
-        target, k = path.with_name(f"damaged-{path.name}-{k}"), k + 1
+        target, k = path.with_name(f"{name}-{k}"), k + 1
     path.rename(target)
     warn(f"{path} {why}: set aside as {target.name}")
 
@@ -123,9 +125,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None
     return value
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

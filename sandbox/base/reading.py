@@ -7,6 +7,7 @@ Who reads decides what an `Unreadable` means: a `UserError` with the remedy, or 
 """
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -79,16 +80,32 @@ def read_file(path: Path, limit: int = LIMIT) -> bytes:
     if (size := size_of(path)) > limit:
         raise Unreadable(path, f"has {size / 1e6:.0f} MB, and more than {limit / 1e6:.0f} MB are not read")
     try:
-        # Opened without waiting: what was a file a moment ago may be a pipe now.
-        with os.fdopen(
-            os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
-        ) as f:
-            content = f.read(limit + 1)
+        with os.fdopen(os.open(path, _FLAGS), "rb") as file:
+            content = file.read(limit + 1)
     except OSError as error:
         raise Unreadable(path, _reason(path, error)) from None
     if len(content) > limit:
         raise Unreadable(path, f"grows while it is read, beyond {limit / 1e6:.0f} MB")
     return content
+
+
+def sha256(path: Path, size: int | None = None) -> str:
+    """Hex digest of a regular file's content.
+
+    Args:
+        path: the file.
+        size: bytes that it must have, where that is known: a file of another size is not read, however large it is.
+
+    Raises:
+        Unreadable: it is not there, no regular file, of another size, or the disk does not give it.
+    """
+    if (found := size_of(path)) != size and size is not None:
+        raise Unreadable(path, f"is not what was written: it has {found:,} bytes, not {size:,}")
+    try:
+        with os.fdopen(os.open(path, _FLAGS), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Unreadable(path, _reason(path, error)) from None
 
 
 def read_text(path: Path, limit: int = LIMIT) -> str:

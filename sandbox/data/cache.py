@@ -17,8 +17,8 @@ from jaxtyping import UInt8
 from pydantic import Field
 
 from sandbox.base.errors import UserError, warn
-from sandbox.base.files import fsync, remove, sha256, write_json
-from sandbox.base.reading import ReadBack, Unreadable, read_json
+from sandbox.base.files import fsync, remove, write_json
+from sandbox.base.reading import ReadBack, Unreadable, read_json, sha256
 from sandbox.data import parts as work
 from sandbox.data.parts import Finished, Part, Workers, contents, finished, make_part
 from sandbox.data.pictures import MEGAPIXELS
@@ -107,8 +107,8 @@ class Cache:
         """What is to be made."""
         source = self.source
         return Plan(
-            format=2, size=self.size, megapixels=self.megapixels, kind=source.kind, source=source.path.name,
-            place=str(source.path), records=source.count, stamp=source.stamp,
+            format=2, size=self.size, megapixels=self.megapixels, kind=source.kind, source=source.name,
+            place=source.path.as_uri(), records=source.count, stamp=source.stamp,
         )  # fmt: skip
 
     @property
@@ -136,14 +136,15 @@ class Cache:
         try:
             status = path.stat()
             if (status.st_size, status.st_mtime_ns) != (manifest.file_size, manifest.file_changed):
-                if sha256(path) != manifest.file:
+                if sha256(path, manifest.file_size) != manifest.file:
                     raise ValueError("its checksum differs")
                 self._note(manifest.model_copy(update={"file_changed": status.st_mtime_ns}))
             images: UInt8[np.ndarray, "n 3 h w"] = np.load(path, mmap_mode="r")
             if images.shape != (manifest.count, 3, self.size, self.size) or images.dtype != np.uint8:
                 raise ValueError("its shape differs")
-        except (OSError, ValueError) as error:
-            warn(f"{path} is not what was written ({error}): the pictures are decoded again")
+        except (Unreadable, OSError, ValueError) as error:
+            problem = getattr(error, "problem", "").removeprefix("is not what was written: ") or error
+            warn(f"{path} is not what was written ({problem}): the pictures are decoded again")
             return None
         return Opened(images, manifest)
 
@@ -162,13 +163,16 @@ class Cache:
             for old in (*self.folder.glob("part-*"), self.folder / "manifest.json"):
                 remove(old)
             write_json(self.folder / "plan.json", self.plan.model_dump())
-        done = {path: note for path in parts if (note := finished(path)) is not None}
+        done = {path: note for path in parts if (note := finished(path, self.plan.stamp)) is not None}
         missing = {path: names for path, names in parts.items() if path not in done}
+        for path in missing:
+            remove(path)
         self._refuse_full_disk(len(keys))
         label = f"{self.source.path.name} at {self.size}x{self.size}"
         with Workers(self.source, processes) as workers:
             orders = [
-                (len(names), make_part, (names, self.size, self.megapixels, path)) for path, names in missing.items()
+                (len(names), make_part, (names, self.size, self.megapixels, self.plan.stamp, path))
+                for path, names in missing.items()
             ]
             made = workers.run(orders, label, len(keys), sum(len(parts[path]) for path in done))
         notes = {**done, **dict(zip(missing, made, strict=True))}

@@ -106,7 +106,7 @@ def _own_folder(wanted: Cache) -> Path:
         manifest = here.manifest
         known = manifest.plan if manifest else here.planned()
         if known is None or known.place == wanted.plan.place:
-            if manifest is not None:
+            if manifest is not None and manifest.plan != here.plan:
                 warn(f"{wanted.source.path} has changed since {folder} was made: its pictures are decoded again")
             return folder
     raise AssertionError("there is always a next number")

@@ -15,11 +15,11 @@ from pydantic import Field
 from tqdm import tqdm
 
 from sandbox.base.errors import RunError, UserError
-from sandbox.base.files import sha256, write_atomically, write_json
-from sandbox.base.reading import ReadBack, Unreadable, read_json
+from sandbox.base.files import write_atomically, write_json
+from sandbox.base.reading import ReadBack, Unreadable, read_json, sha256
 from sandbox.data.apart import Apart, Died
 from sandbox.data.pictures import NoPicture, prepare
-from sandbox.data.records import Folder, Source, add_record
+from sandbox.data.records import Folder, Source, add_record, as_text
 from sandbox.experiment.content import Digest
 
 PART = 2048  # records in a part
@@ -35,9 +35,17 @@ class Part(ReadBack):
 
 
 class Finished(Part):
-    """A part on the disk: its file's checksum, and the records left out, named."""
+    """A part on the disk.
 
+    Attributes:
+        stamp: of the source that it is a part of.
+        file, file_size: checksum and bytes of its file.
+        left_out: the records that are not in it, named.
+    """
+
+    stamp: str
     file: str
+    file_size: int
     left_out: list[str]
 
 
@@ -51,12 +59,12 @@ def contents(source: Source, records: int) -> list[str]:
     return made
 
 
-def finished(path: Path) -> Finished | None:
-    """What a part holds, where it is whole."""
+def finished(path: Path, stamp: str) -> Finished | None:
+    """What a part of a source of this stamp holds, where it is whole."""
     try:
         note = read_json(path.with_suffix(".json"), Finished)
-        return note if sha256(path) == note.file else None
-    except (OSError, Unreadable):
+        return note if note.stamp == stamp and sha256(path, note.file_size) == note.file else None
+    except Unreadable:
         return None
 
 
@@ -73,7 +81,7 @@ def _hash_part(source: Source, skip: set[int], keys: list[bytes], tell: Any) -> 
 
 
 def make_part(
-    source: Source, skip: set[int], keys: list[bytes], size: int, megapixels: int, path: Path, tell: Any
+    source: Source, skip: set[int], keys: list[bytes], size: int, megapixels: int, stamp: str, path: Path, tell: Any
 ) -> Finished:
     """Writes one part, whole or absent."""
     images, left_out, digest = [], [], Digest()
@@ -88,12 +96,12 @@ def make_part(
             except NoPicture as error:
                 problem = str(error)
             if problem:
-                left_out.append(f"{os.fsdecode(key).encode(errors='replace').decode()}: {problem}")
+                left_out.append(f"{as_text(os.fsdecode(key))}: {problem}")
     buffer = io.BytesIO()
     np.save(buffer, np.stack(images) if images else np.empty((0, 3, size, size), dtype=np.uint8))
     written = buffer.getvalue()
-    note = Finished(records=len(keys), count=len(images), content=digest.hex(),
-                    file=hashlib.sha256(written).hexdigest(), left_out=left_out)  # fmt: skip
+    note = Finished(stamp=stamp, records=len(keys), count=len(images), content=digest.hex(),
+                    file=hashlib.sha256(written).hexdigest(), file_size=len(written), left_out=left_out)  # fmt: skip
     write_atomically(path, written)
     write_json(path.with_suffix(".json"), note.model_dump())
     return note

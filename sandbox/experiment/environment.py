@@ -16,7 +16,7 @@ class Environment(Owned):
     """What ``environment.json`` holds."""
 
     commit: str | None = None
-    python: str | None = None
+    python: str
     packages: dict[str, str | None] = Field(default_factory=dict)
     platform: str | None = None
     processor: str | None = None

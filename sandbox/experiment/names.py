@@ -14,6 +14,7 @@ from sandbox.base.errors import UserError, in_words, listed, nearest
 from sandbox.base.paths import at_home
 
 GROUP = "coordconv_sandbox.studies"
+_PATH = 240  # characters of a path in a line: cut off, it would name nothing
 
 
 def config_folder() -> Path:
@@ -57,11 +58,11 @@ def find_config(name: str) -> Path:
     except ValueError as error:
         raise UserError(f"--config: {error}") from None
     except OSError as error:  # a name that is too long, a folder that must not be entered
-        raise UserError(f"--config: {in_words(name)} cannot be read ({error.strerror})") from None
+        raise UserError(f"--config: {in_words(name, _PATH)} cannot be read ({error.strerror})") from None
     if folder:
-        raise UserError(f"--config: {in_words(name)} is a folder, not a YAML file{_nearest_config(name)}")
+        raise UserError(f"--config: {in_words(name, _PATH)} is a folder, not a YAML file{_nearest_config(name)}")
     if path.suffix in (".yaml", ".yml"):
-        raise UserError(f"--config: no file {in_words(name)}{_nearest_config(name.removesuffix(path.suffix))}")
+        raise UserError(f"--config: no file {in_words(name, _PATH)}{_nearest_config(name.removesuffix(path.suffix))}")
     if name in config_names():
         return config_folder() / f"{name}.yaml"
     known = _by_study(config_names())

@@ -147,6 +147,9 @@ class Run:
         self._make_way()
         self.samples.mkdir(exist_ok=True)
         if not (self.folder / "environment.json").exists():
+            if found is not None and (state == "complete" or any(self.checkpoints.glob("step-*"))):
+                warn(f"{self.folder / 'environment.json'} is not there: what this run was begun with is not known any "
+                     "more, from now on it says what is here now")  # fmt: skip
             write_json(self.folder / "environment.json", {**environment(), "run": self.proof()})
         return self.state() if state == "complete" else state
 
@@ -320,6 +323,6 @@ def _nearest_run(folder: Path) -> str:
     return nearest(folder.as_posix(), runs) or (f"; did you mean {runs[0]!r}?" if runs else "")
 
 
-def save_result(run: Run, scores: Mapping[str, float], costs: Mapping[str, Any], points: int) -> None:
-    """Writes ``result.json``: from now on the run is complete. ``points``: of its curves."""
-    write_json(run.folder / "result.json", {"scores": dict(scores), **costs, "points": points, "run": run.proof()})
+def save_result(run: Run, scores: Mapping[str, float], costs: Mapping[str, Any], curves: str) -> None:
+    """Writes ``result.json``: from now on the run is complete. ``curves``: checksum of ``metrics.jsonl``."""
+    write_json(run.folder / "result.json", {"scores": dict(scores), **costs, "curves": curves, "run": run.proof()})

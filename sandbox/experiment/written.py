@@ -36,7 +36,7 @@ class Result(Owned):
         seconds, steps_per_second: of it, by the clock.
         peak_memory_mb: the most it held, None where nothing is known.
         parameters, multiply_adds_per_image: of the networks, by name.
-        points: of the curves in ``metrics.jsonl``; of older runs unknown.
+        curves: checksum of ``metrics.jsonl``; of older runs unknown.
     """
 
     scores: dict[str, float | None]
@@ -48,7 +48,7 @@ class Result(Owned):
     parameters: dict[str, int | float] = Field(default_factory=dict)
     multiply_adds_per_image: dict[str, int | float] = Field(default_factory=dict)
     note: str = ""
-    points: int | None = None
+    curves: str | None = None
     run: dict[str, Any] | None = None
 
 

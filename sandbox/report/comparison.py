@@ -267,6 +267,8 @@ def _told(order: Path) -> str:
 def read_row(cell: Cell, folder: Path, error: str | None = None) -> Row:
     """Reads one run's folder; a new one is empty. A damaged one counts as interrupted, its error says why."""
     if not (folder / "config.yaml").is_file():
+        if folder.is_symlink() or (folder.is_dir() and any(path.name != ".lock" for path in folder.iterdir())):
+            error = error or f"{folder} has no config.yaml: what run that was is not known, and it is left out"
         return Row(cell, folder, "new", None, {}, {}, {}, [], error)
     try:
         run = read_run(folder)
@@ -278,8 +280,9 @@ def read_row(cell: Cell, folder: Path, error: str | None = None) -> Row:
     except UserError as wrong:
         state, error = "interrupted", error or str(wrong)
     scores = costs.pop("scores", {})
+    costs.pop("points", None)  # of an older run
     there = (folder / "metrics.jsonl").exists() or state == "complete"
-    curves = read_metrics(folder, costs.pop("points", None)) if there else []
+    curves = read_metrics(folder, costs.pop("curves", None)) if there else []
     return Row(cell, folder, state, run, scores, costs, _environment(run), curves, error)
 
 

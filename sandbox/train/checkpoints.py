@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sandbox.base.errors import UserError, one_line, warn
-from sandbox.base.files import fsync, json_text, make_way, remove, set_aside, sha256, write_file
-from sandbox.base.reading import ReadBack, Unreadable, read_json, size_of
+from sandbox.base.files import fsync, json_text, make_way, remove, set_aside, write_file
+from sandbox.base.reading import ReadBack, Unreadable, read_json, sha256
 from sandbox.experiment.written import Owned, differs
 
 Parts = Mapping[str, Mapping[str, Tensor]]
@@ -36,10 +36,11 @@ KEPT = 2  # the newest, and the one before in case the newest is damaged
 
 
 class Manifest(Owned):
-    """What ``manifest.json`` holds: the step, and the SHA-256 of each file by name."""
+    """What ``manifest.json`` holds: the step, and SHA-256 and bytes of each file by name; older ones no bytes."""
 
     step: int
     sha256: dict[str, str]
+    sizes: dict[str, int] = Field(default_factory=dict)
 
 
 class Counters(ReadBack):
@@ -192,12 +193,12 @@ def save_checkpoint(
     remove(beside)
     try:
         beside.mkdir()
-        hashes = {}
+        hashes, sizes = {}, {}
         for name, content in _contents(modules, optimisers, counters, parts):
             write_file(beside / name, content)
-            hashes[name] = hashlib.sha256(content).hexdigest()
+            hashes[name], sizes[name] = hashlib.sha256(content).hexdigest(), len(content)
         head = {"step": step, **({} if run is None else {"run": dict(run)})}
-        write_file(beside / "manifest.json", json_text({**head, "sha256": hashes}).encode())
+        write_file(beside / "manifest.json", json_text({**head, "sha256": hashes, "sizes": sizes}).encode())
         fsync(beside)
         if final.exists() or final.is_symlink():
             set_aside(final, "stands where this run's next checkpoint goes")
@@ -226,7 +227,7 @@ def _prune(folder: Path, step: int) -> None:
         remove(part)
 
 
-def _read(path: Path, wanted: Wanted | None) -> Checkpoint:
+def read_checkpoint(path: Path, wanted: Wanted | None = None) -> Checkpoint:
     """A checkpoint found whole.
 
     Raises:
@@ -241,8 +242,7 @@ def _read(path: Path, wanted: Wanted | None) -> Checkpoint:
     if odd := [name for name in manifest.sha256 if Path(name).name != name or name == ".."]:
         raise Unreadable(path, f"lists {one_line(odd[0], 60)!r} in its manifest, which is no file of its own")
     for name, digest in manifest.sha256.items():
-        size_of(path / name)
-        if sha256(path / name) != digest:
+        if sha256(path / name, manifest.sizes.get(name)) != digest:
             raise Unreadable(path / name, "is not what was written: its checksum differs")
     if wanted is not None and (other := differs(manifest.run, wanted.run, wanted.places)):
         raise Unreadable(path, f"belongs to another run ({other})")
@@ -270,7 +270,7 @@ def newest_checkpoint(folder: Path, wanted: Wanted | None = None, *, mend: bool 
     passed = 0
     for path in reversed(_steps(folder)):
         try:
-            found = _read(path, wanted)
+            found = read_checkpoint(path, wanted)
         except (Unreadable, OSError) as error:
             problem = f"{error.path.name} {error.problem}" if isinstance(error, Unreadable) else one_line(error)
             problem = problem.removeprefix(f"{path.name} ")

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from sandbox.experiment.spec import study_spec
 from sandbox.film.encode import encode_gif, encode_mp4
 from sandbox.film.grids import frame_size, tile
 from sandbox.train.study import Filmed, Study
-from sandbox.train.tracking import Tracker, read_metrics
+from sandbox.train.tracking import Tracker, checksum
 
 _GROWTH_FPS = 5  # frames a second of the sample grids one after another
 
@@ -57,12 +56,12 @@ def finish(run: Run, study: Study[Any], counters: Mapping[str, Any]) -> dict[str
         tracker.hparams(_hparams(run), scores)
         tracker.scalars(scores, images)
         tracker.mark()  # on the disk before the result that says so
-    points = len(read_metrics(run.folder))
+    curves = checksum(run.folder)
     for name, (gif, _) in gifs.items():
         write_atomically(run.samples / f"{name}.gif", gif)
     for name, content in files.items():
         write_atomically(run.samples / name, content)
-    save_result(run, scores, costs, points)
+    save_result(run, scores, costs, curves)
     return run.result()
 
 
@@ -80,19 +79,19 @@ def _films(run: Run, study: Study[Any]) -> dict[str, tuple[Sheet, int]]:
 def _growth(run: Run) -> Frames | None:
     """The sample grids one after another, at most 60, the last for a second; None where fewer than two are there."""
     places = [*range(0, run.config.steps, run.config.preview_every), run.config.steps]
-    paths = [path for step in places if (path := run.samples / f"step-{step:08d}.png").is_file()]
-    kept = [paths[round(i)] for i in np.linspace(0, len(paths) - 1, min(len(paths), 60))]
-    grids = [grid for path in kept if (grid := _grid(path)) is not None]
+    kept = [places[round(i)] for i in np.linspace(0, len(places) - 1, min(len(places), 60))]
+    grids, missing = list[Picture](), []
+    for step in kept:
+        path = run.samples / f"step-{step:08d}.png"
+        try:
+            grids.append(np.asarray(read_picture(path)))
+        except (Unreadable, NoPicture) as error:
+            missing.append(f"{path} {getattr(error, 'problem', error)}")
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
+        warn(f"{missing[0]}{more}: the film of the training is made without")
     alike = [grid for grid in grids if grid.shape == grids[-1].shape]  # a run may have gone on under other code
     return np.stack([*alike, *alike[-1:] * _GROWTH_FPS]) if len(alike) > 1 else None
-
-
-def _grid(path: Path) -> Picture | None:
-    try:
-        return np.asarray(read_picture(path))
-    except (Unreadable, NoPicture) as error:
-        warn(f"{path} {getattr(error, 'problem', error)}: the film of the training is made without it")
-        return None
 
 
 def _hparams(run: Run) -> dict[str, Any]:

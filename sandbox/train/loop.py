@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -51,7 +51,7 @@ def _stop_requests() -> Iterator[list[int]]:
 class _Curve:
     """The mean of each tag since the last point. Its sums travel in the checkpoint: no restart changes a point."""
 
-    def __init__(self, sums: Mapping[str, list[float]]) -> None:
+    def __init__(self, sums: Mapping[str, Sequence[float]]) -> None:
         self.sums = {tag: list(pair) for tag, pair in sums.items()}
 
     def add(self, values: Mapping[str, float]) -> None:

@@ -7,6 +7,7 @@ make(run, "auto")                   # both, under the run's lock, and what a com
 
 import random
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,10 +15,11 @@ import yaml
 
 from sandbox.base.errors import UserError
 from sandbox.base.guard import resumable
-from sandbox.experiment.run import Run
+from sandbox.base.reading import Unreadable
+from sandbox.experiment.run import Run, read_run
 from sandbox.experiment.spec import study_spec
 from sandbox.train import processes
-from sandbox.train.checkpoints import Checkpoint, Wanted, newest_checkpoint
+from sandbox.train.checkpoints import Checkpoint, Wanted, newest_checkpoint, read_checkpoint
 from sandbox.train.device import make_fabric
 from sandbox.train.finish import finish
 from sandbox.train.loop import Loop
@@ -46,8 +48,8 @@ def make(run: Run, device: str, *, overwrite: bool = False, evaluate: bool = Fal
     Raises:
         UserError, RunError, Interrupted, OSError: see `sandbox.base.guard.guarded`, which turns each into a line.
     """
-    if evaluate and run.state() == "new":
-        raise UserError(f"{run.folder} holds no run yet: --evaluate is for those whose training is finished")
+    if evaluate:
+        _refuse_unfinished(run)
     with resumable(run.folder), run.lock(patience) if processes.is_first() else nullcontext():
         # A new run is built before it is written: a mistake that only the data or the networks show leaves nothing.
         early = _built(run, device) if processes.from_first(run.state) == "new" else None
@@ -65,6 +67,26 @@ def make(run: Run, device: str, *, overwrite: bool = False, evaluate: bool = Fal
             complete(run, study, evaluate=evaluate)
         if processes.is_first():
             _print_result(run)
+
+
+def _refuse_unfinished(run: Run) -> None:
+    """Raises `UserError` where no whole checkpoint of the last step is there to evaluate; changes nothing."""
+    state = run.state()
+    if state == "new":
+        raise UserError(f"{run.folder} holds no run yet: --evaluate is for those whose training is finished")
+    run.refuse_another(read_run(run.folder))
+    path = run.checkpoints / f"step-{run.config.steps:08d}"
+    try:
+        read_checkpoint(path, wanted(run))
+    except Unreadable as error:
+        remedy = "the command without --evaluate goes on"
+        if state == "complete":
+            remedy = f"without {run.folder / 'result.json'} {remedy} from the last whole checkpoint"
+        raise UserError(f"{path} is no finished training to evaluate ({_within(path, error)}): {remedy}") from None
+
+
+def _within(path: Path, error: Unreadable) -> str:
+    return error.problem if error.path == path else f"{error.path.name} {error.problem}"
 
 
 def _built(run: Run, device: str) -> tuple[Study[Any], dict[str, Any]]:

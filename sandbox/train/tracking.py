@@ -70,7 +70,12 @@ class _Replaced:
 
     def __init__(self, path: Path, kept: int) -> None:
         self.path = path
-        self._content = bytearray(path.read_bytes()[:kept] if path.is_file() else b"")
+        self._content = bytearray()
+        if path.is_file():
+            with naming(path), path.open("rb") as file:
+                self._content += file.read(kept)
+        if len(self._content) < kept and path.suffix == ".jsonl":
+            del self._content[self._content.rfind(b"\n") + 1 :]  # the next line must not join a torn one
 
     @property
     def size(self) -> int:
@@ -142,17 +147,22 @@ class Tracker:
     def __init__(self, folder: Path, mark: Mark, *, replace: bool = False) -> None:
         self.folder = folder
         self._metrics: _Appended | _Replaced
+        self._earlier: list[_Replaced] = []
+        for path in (folder / "metrics.jsonl", *folder.glob(f"{_EVENTS}*")):
+            make_way(path)  # TensorBoard would wait for a pipe
+        last = _last_if_whole(folder, mark)
         if replace:
-            sizes = {name: noted if isinstance(noted, int) else noted[0] for name, noted in mark.items()}
-            last = max((name for name in sizes if name.startswith(_EVENTS)), default=None)
-            self._before = {path.name: (path.stat().st_size, _crc(path)) for path in _tracked(folder)
-                            if path.name in sizes}  # fmt: skip
+            sizes = {name: _noted(noted)[0] for name, noted in mark.items()}
+            self._before = dict(mark)
             self._metrics = _Replaced(folder / "metrics.jsonl", sizes.get("metrics.jsonl", 0))
-            self._events = Events(folder, last, sizes.get(last, 0) if last else None)
+            self._events = Events(folder, last, sizes[last] if last else 0)
+            self._earlier = [_Replaced(path, sizes[path.name]) for path in _tracked(folder)
+                             if path.name in mark and path.name not in ("metrics.jsonl", last)]  # fmt: skip
         else:
-            kept, self._before = _cut(folder, mark)
+            grown = last is not None and (folder / last).stat().st_size != _noted(mark[last])[0]
+            self._before = _cut(folder, mark)
             self._metrics = _Appended(folder / "metrics.jsonl")
-            self._events = Events(folder, kept)
+            self._events = Events(folder, None if grown else last)
         self._late = [path for path in _tracked(folder) if replace and path.name not in mark]
 
     def scalars(self, values: Mapping[str, float], images: int) -> None:
@@ -178,10 +188,10 @@ class Tracker:
         for summary in hparams(row, dict.fromkeys(scores, 0.0)):
             self._events.summary(summary)
 
-    def mark(self) -> dict[str, tuple[int, int]]:
+    def mark(self) -> dict[str, int | Sequence[int]]:
         """Bytes and CRC-32 of each file once all is on the disk: what belongs to a checkpoint written now."""
-        self._metrics.sync()
-        self._events.sync()
+        for file in (self._metrics, self._events.file, *self._earlier):
+            file.sync()
         for path in self._late:
             if path not in (self._metrics.path, self._events.file.path):
                 path.unlink(missing_ok=True)
@@ -220,55 +230,72 @@ def _tracked(folder: Path) -> list[Path]:
     return [path for path in (folder / "metrics.jsonl", *sorted(folder.glob(f"{_EVENTS}*"))) if path.is_file()]
 
 
-def _cut(folder: Path, mark: Mark) -> tuple[str | None, dict[str, tuple[int, int]]]:
-    """Cuts every file back to the mark, and says which is not what it was then.
+def _noted(noted: int | Sequence[int]) -> tuple[int, int | None]:
+    """Bytes and, where it is known, CRC-32 of a file at a mark."""
+    return (noted, None) if isinstance(noted, int) else (noted[0], noted[1])
 
-    Returns:
-        The name of the newest event file if it lost nothing; bytes and CRC-32 of every file that is left.
+
+def _last_if_whole(folder: Path, mark: Mark) -> str | None:
+    """The name of the newest event file if it begins as it was at the mark; says of each file that does not.
+
+    Behind a damaged record nothing is shown, so such a file does not go on.
     """
-    kept, left = None, {}
+    whole = []
+    for name, noted in mark.items():
+        path, (size, crc) = folder / name, _noted(noted)
+        if not path.is_file():
+            warn(f"{path} was there at the last checkpoint and is not any more: points of its curves are missing")
+        elif path.stat().st_size < size:
+            warn(f"{path} is shorter than it was at the last checkpoint: points of its curves are missing")
+        elif crc is not None and _crc(path, size) != crc:
+            warn(f"{path} is not what it was at the last checkpoint: points of its curves are damaged")
+        else:
+            whole.append(name)
+    last = max((name for name in mark if name.startswith(_EVENTS)), default=None)
+    return last if last in whole else None
+
+
+def _cut(folder: Path, mark: Mark) -> dict[str, int | Sequence[int]]:
+    """Cuts every file back to the mark. Returns bytes and CRC-32 of every file that is left."""
+    left: dict[str, int | Sequence[int]] = {}
     for path in _tracked(folder):
-        size = path.stat().st_size
         if path.name not in mark:
             path.unlink()
             continue
-        noted = mark[path.name]
-        wanted, crc = (noted, None) if isinstance(noted, int) else noted
-        if size < wanted:
-            warn(f"{path} is shorter than it was at the last checkpoint: points of its curves are missing")
-        elif crc is not None and _crc(path, wanted) != crc:
-            warn(f"{path} is not what it was at the last checkpoint: points of its curves are damaged")
+        size, (wanted, _) = path.stat().st_size, _noted(mark[path.name])
         if size > wanted:
             os.truncate(path, wanted)
-        if path.name != "metrics.jsonl":
-            kept = path.name if size == wanted else None
-        elif size < wanted:
+        elif size < wanted and path.suffix == ".jsonl":
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)  # the next line must not join a torn one
         left[path.name] = (path.stat().st_size, _crc(path))
-    for name in mark.keys() - left.keys():
-        warn(f"{folder / name} was there at the last checkpoint and is not any more: points of its curves are missing")
-    return kept, left
+    return left
 
 
-def read_metrics(folder: Path, points: int | None = None) -> list[dict[str, int | float]]:
+def checksum(folder: Path) -> str:
+    """What tells the curves of a complete run from those of others: of the whole ``metrics.jsonl``."""
+    return f"{_crc(folder / 'metrics.jsonl'):08x}"
+
+
+def read_metrics(folder: Path, curves: str | None = None) -> list[dict[str, int | float]]:
     """The points of a run's curves, in order: ``images`` and the scalars logged there. What is damaged is left out.
 
     Args:
         folder: the run's.
-        points: how many there must be, where that is known.
+        curves: their `checksum`, where that is known.
     """
     path = folder / "metrics.jsonl"
     try:
         # A line without an end is being written, or was when the run was killed.
-        lines = [line for line in read_file(path, LARGEST).splitlines(keepends=True) if line.endswith(b"\n")]
+        content = read_file(path, LARGEST)
+        lines = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
     except Unreadable as error:
         warn(f"{error}: its curves are not shown")
         return []
     found = [point for line in lines if (point := _point(line)) is not None]
     if len(found) < len(lines):
         warn(f"{path}: {len(lines) - len(found)} damaged lines are left out")
-    elif points is not None and len(found) != points:
-        warn(f"{path} has {len(found)} points, and {points} were written: its curves are not those of this run")
+    elif curves not in (None, f"{zlib.crc32(content):08x}"):
+        warn(f"{path} is not what was written when this run ended: its curves may be another run's")
     return found
 
 

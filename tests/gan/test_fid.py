@@ -106,6 +106,7 @@ def test_the_scores_are_declared_only_with_weights() -> None:
         GanConfig(fid_weights="there.pth")
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_with_weights_that_are_given_later(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gan.data, "HELD_OUT", 64)
     fields = {"data": "rooms", "size": 16, "width": 2, "d_width": 2, "latent": 8, "batch": 4, "images": 32}

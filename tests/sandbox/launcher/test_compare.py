@@ -271,6 +271,7 @@ def test_the_runs_say_what_they_had_the_same_of(workshop: Workshop, tmp_path: Pa
     assert "steps not equal" in (folder / "comparison/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_an_edit_of_the_file_meanwhile_does_not_tell_the_arms_apart(workshop: Workshop, tmp_path: Path) -> None:
     config = tmp_path / "edited.yaml"
     config.write_text((WORKSHOP / "toy.yaml").read_text())
@@ -291,6 +292,7 @@ def test_torchrun_is_for_one_run(toy: str, tmp_path: Path, monkeypatch: pytest.M
         main([TOY, "--root", str(tmp_path)])
 
 
+@pytest.mark.slow
 def test_several_runs_at_a_time_need_no_ray_and_end_as_one_after_another(
     workshop: Workshop, compared: tuple[Path, Command], tmp_path: Path
 ) -> None:
@@ -303,6 +305,7 @@ def test_several_runs_at_a_time_need_no_ray_and_end_as_one_after_another(
         assert outcome(tmp_path / "toy/toy" / place) == outcome(compared[0] / place)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_all_that_are_at_work(workshop: Workshop, tmp_path: Path) -> None:
     flags = ("--seeds", 1, "--jobs", 2, "--steps", 100_000, "--checkpoint-every", 100_000)
     command = _compare(workshop, tmp_path, *flags)

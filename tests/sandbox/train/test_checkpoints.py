@@ -163,7 +163,7 @@ def test_a_manifest_that_names_other_files_is_damaged_and_nothing_outside_is_ope
     write_manifest(folder, manifest)
     opened: list[Path] = []
     digest_of = checkpoints.sha256
-    monkeypatch.setattr(checkpoints, "sha256", lambda path: opened.append(path) or digest_of(path))
+    monkeypatch.setattr(checkpoints, "sha256", lambda path, size: opened.append(path) or digest_of(path, size))
     found = newest_checkpoint(written)
     assert found is not None
     assert found.step == 5
@@ -191,7 +191,7 @@ def test_a_pickle_that_runs_code_is_damaged_even_with_the_right_hash(
     bombs = (folder / "state.pt").read_bytes(), pickle.dumps(Bomb())
     for bomb in bombs:
         (folder / "state.pt").write_bytes(bomb)
-        manifest["sha256"]["state.pt"] = hashlib.sha256(bomb).hexdigest()
+        manifest["sha256"]["state.pt"], manifest["sizes"]["state.pt"] = hashlib.sha256(bomb).hexdigest(), len(bomb)
         write_manifest(folder, manifest)
         found = newest_checkpoint(written)
         assert found is not None
