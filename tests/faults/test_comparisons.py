@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from damage import FILES, FOLDERS, SHAPES, Answer, commanded, other
+from damage import FILES, FOLDERS, SHAPES, Answer, commanded, marked, other
 from shop import WORKSHOP, Command
 
 from sandbox.base.reading import Unreadable
@@ -140,7 +140,7 @@ def _judge(answer: Answer, found: Callable[[], Report], expected: Report, path: 
     return "said"
 
 
-@pytest.mark.parametrize(("place", "kind"), _cases())
+@pytest.mark.parametrize(("place", "kind"), marked(_cases(), 5))
 def test_a_report_of_a_damaged_comparison(
     copied: Path, seen: list[Comparison], capsys: pytest.CaptureFixture[str], place: str, kind: str
 ) -> None:
@@ -148,4 +148,5 @@ def test_a_report_of_a_damaged_comparison(
     expected = _expected(root, seen, capsys)
     path = _damage(copied, place, kind)
     answer = _compare(capsys, "--report-only")
-    _judge(answer, lambda: _told(root, seen), expected, path)
+    verdict = _judge(answer, lambda: _told(root, seen), expected, path)
+    assert verdict in ("same", "said") or place.endswith("config.yaml"), "only what a run is may stop a report"

@@ -82,6 +82,7 @@ def cases() -> list[tuple[str, str, str]]:
 
 NO_FILE = ("dead link", "link to itself", "link to zeros", "link to null", "pipe", "socket", "folder")
 NO_FOLDER = (*NO_FILE[:-1], "file")
+HELD = ("state.pt", "body.safetensors", "head.safetensors")
 TAIL = ("a byte short",)  # the end of the last line
 DRAWN = ("a byte short", "longer", "flipped at 0.71", "flipped at 1")  # the same picture still
 ALL_OTHERS = tuple(f"of another {name}" for name in OTHERS)  # toys' pictures are all alike
@@ -99,12 +100,12 @@ EXPECTED: dict[tuple[str, str], tuple[str, dict[str, tuple[str, ...]]]] = {
                                                "flipped at 0.71", "flipped at 1")}),
     **{("evaluate", f"samples/{name}.gif"): ("same", {"said": NO_FILE}) for name in ("interpolation", "training")},
     **{("evaluate", place): ("refused", {"same": ("moved",)}) for place in ("NEWEST", "checkpoints")},
-    **{("evaluate", f"NEWEST/{name}"): ("refused", {}) for name in ("state.pt", "body.safetensors", "head.safetensors")},
+    **{("evaluate", f"NEWEST/{name}"): ("refused", {}) for name in HELD},
     ("evaluate", "NEWEST/manifest.json"): ("refused", {"same": TAIL}),
     **{(action, "OLDER"): ("same", {}) for action in ACTIONS},
     ("goes on", "metrics.jsonl"): ("said", {"same": ("longer", "of another steps")}),  # so far they are the same
     ("goes on", "EVENTS"): ("said", {"same": ("longer",)}),
-    **{("goes on", f"NEWEST/{name}"): ("said", {}) for name in ("state.pt", "body.safetensors", "head.safetensors")},
+    **{("goes on", f"NEWEST/{name}"): ("said", {}) for name in HELD},
     ("goes on", "NEWEST/manifest.json"): ("said", {"same": TAIL}),
     ("goes on", "NEWEST"): ("said", {"same": ("missing", "moved")}),  # from the one before, or the start
     ("goes on", "checkpoints"): ("said", {"same": ("missing", "emptied", "moved")}),

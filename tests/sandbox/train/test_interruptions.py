@@ -195,8 +195,8 @@ def test_a_damaged_newest_checkpoint_costs_a_warning_and_a_few_steps(
     (newest / "body.safetensors").write_bytes(b"torn")
     again = workshop.toy("--root", tmp_path)
     assert again.wait() == 0
-    reason = "body.safetensors is not what was written"
-    assert again.complaints() == [f"warning: checkpoint {newest} is damaged ({reason}): using the one before it"]
+    reason = "body.safetensors is not what was written: it has 4 bytes, not 624"
+    assert again.complaints() == [f"warning: {newest} cannot be used ({reason}): set aside as damaged-{newest.name}"]
     assert outcome(tmp_path / PLACE) == untouched[0]
 
 

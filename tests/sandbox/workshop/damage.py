@@ -5,11 +5,12 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 from shop import Command
@@ -154,6 +155,11 @@ def other(source: Path) -> Damage:
             shutil.copyfile(source, path)
 
     return damage
+
+
+def marked(cases: Sequence[tuple[str, ...]], every: int) -> list[Any]:
+    """The cases as pytest takes them: one in ``every`` is always tried, the others are slow."""
+    return [pytest.param(*case, marks=() if k % every == 0 else pytest.mark.slow) for k, case in enumerate(cases)]
 
 
 # ---- what a command did
