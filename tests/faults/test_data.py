@@ -9,7 +9,7 @@ from typing import Any
 import lmdb
 import numpy as np
 import pytest
-from damage import ANYTHING, FILES, SHAPES, Answer, Damage, commanded, other, snapshot
+from damage import ANYTHING, FILES, SHAPES, Answer, Damage, commanded, marked, other, snapshot
 from PIL import Image
 from shop import WORKSHOP
 
@@ -83,7 +83,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("state", "place", "kind"), CASES)
+@pytest.mark.parametrize(("state", "place", "kind"), marked(CASES, 3))
 def test_a_damaged_cache_is_made_again(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], state: str, place: str, kind: str
 ) -> None:

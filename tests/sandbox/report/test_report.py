@@ -20,6 +20,7 @@ from sandbox.experiment.spec import Captions, Score, study_spec
 from sandbox.film.encode import encode_gif
 from sandbox.report.comparison import Cell, Comparison, read_row
 from sandbox.report.page import plots, write_report
+from sandbox.train.tracking import checksum
 
 SCORES = (Score("score/error", "lower", "error", primary=True, curve="preview/error"), Score("score/b", "higher", "b"))
 CONV = [0.50, 0.52, 0.47, 0.55, 0.51, 0.49, 0.53, 0.50]
@@ -35,6 +36,7 @@ def write_run(folder: Path, cell: Cell, value: float | None, film: bool) -> None
     run.open()
     environment = {
         "commit": "abc",
+        "python": "3.11",
         "packages": {"torch": "2.0"},
         "processor": f"P{cell.seed // 4}",
         "accelerator": None,
@@ -50,7 +52,7 @@ def write_run(folder: Path, cell: Cell, value: float | None, film: bool) -> None
         (folder / "samples/interpolation.gif").write_bytes(encode_gif(grey))
     costs = {"seconds": 10.0 + cell.seed, "parameters": {"body": 3 + (cell.arm != "conv"), "head": 5}, "steps": 4,
              "images": 400, "steps_per_second": 0.4}  # fmt: skip
-    save_result(run, {"score/error": value, "score/b": 2 * value, "real/error": 0.125}, costs, len(points))
+    save_result(run, {"score/error": value, "score/b": 2 * value, "real/error": 0.125}, costs, checksum(folder))
 
 
 def made(root: Path, values: Values, *, tasks: tuple[str | None, ...] = (None,), film: bool = False,

@@ -14,7 +14,7 @@ from shop import curves
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from sandbox.train.tracking import Tracker, read_metrics
+from sandbox.train.tracking import Tracker, checksum, read_metrics
 
 TAGS = ["loss/a", "loss/b", "score/c"]
 values = st.dictionaries(st.sampled_from(TAGS), st.floats(-1e3, 1e3, width=32), min_size=1)
@@ -142,13 +142,13 @@ def test_a_changed_byte_before_the_mark_is_told(tmp_path: Path, capsys: pytest.C
         assert capsys.readouterr().err == f"warning: {path}: 2 damaged lines are left out\n"
 
 
-def test_curves_of_another_number_of_points_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_curves_of_another_run_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Tracker(tmp_path, {}) as tracker:
         tracker.scalars({"loss/a": 1.0}, 8)
-    assert len(read_metrics(tmp_path, 1)) == 1
+    assert len(read_metrics(tmp_path, checksum(tmp_path))) == 1
     assert capsys.readouterr().err == ""
-    assert len(read_metrics(tmp_path, 2)) == 1
-    assert "has 1 points, and 2 were written" in capsys.readouterr().err
+    assert len(read_metrics(tmp_path, "00c0ffee")) == 1
+    assert "is not what was written when this run ended" in capsys.readouterr().err
 
 
 def test_a_line_that_is_being_written_is_not_read(tmp_path: Path) -> None:
