@@ -140,6 +140,7 @@ def test_calls_out_of_order_are_runtime_errors(workshop: Any, tmp_path: Path) ->
     refused(reported(workshop, tmp_path, list(cases)), "RuntimeError", cases)
 
 
+@pytest.mark.slow
 def test_what_is_at_the_ends_of_the_ranges_plays(workshop: Any, tmp_path: Path) -> None:
     def played(protocol: str, count: str = "1", others: str = "") -> str:
         new = f"AtariVecEnv('Pong', {count}, Protocol({protocol}){others})"

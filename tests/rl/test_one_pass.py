@@ -124,6 +124,7 @@ def rewards(model: Any, updates: int) -> float:
     return float(np.mean(found))
 
 
+@pytest.mark.slow
 def test_a_small_game_is_learned_as_soon_as_by_stable_baselines3() -> None:
     """Ours as it trains on the CPU, one look in bfloat16, against A2C in float32; three seeds each."""
     found = {}

@@ -188,6 +188,7 @@ def test_a_sweep_goes_on_where_it_was_and_reports_every_run(done: tuple[Path, st
     assert str(folder / "report.html") in printed.replace("\n", "")
 
 
+@pytest.mark.slow
 def test_the_tables_rank_runs_and_spread_arms(done: tuple[Path, str], toy: str) -> None:
     comparison, plan = read(done, toy)
     errors = [row.scores["score/error"] for row in complete_rows(comparison, "hot")]

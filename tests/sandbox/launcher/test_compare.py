@@ -257,6 +257,7 @@ def test_settings_go_not_with_a_report_alone(toy: str) -> None:
         main([TOY, "--report-only", "--rate", "0.5"])
 
 
+@pytest.mark.slow
 def test_the_runs_say_what_they_had_the_same_of(workshop: Workshop, tmp_path: Path) -> None:
     command = _compare(workshop, tmp_path, "--budget", "macs", "--seeds", 1)
     assert command.wait() == 0, command.stderr
