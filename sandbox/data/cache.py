@@ -146,7 +146,15 @@ class Cache:
             problem = getattr(error, "problem", "").removeprefix("is not what was written: ") or error
             warn(f"{path} is not what was written ({problem}): the pictures are decoded again")
             return None
+        self._tidy()
         return Opened(images, manifest)
+
+    def _tidy(self) -> None:
+        """Removes what a whole cache was made from, which takes as much room again; a kill may have left it."""
+        with suppress(OSError):  # a cache that must not be written keeps it
+            if (self.folder / "plan.json").exists():
+                for leftover in (*self.folder.glob("part-*"), self.folder / "plan.json"):
+                    remove(leftover)
 
     def _note(self, manifest: Manifest) -> None:
         with suppress(OSError):  # a cache that must not be written is checked at each start
@@ -209,8 +217,7 @@ class Cache:
             file_size=status.st_size, file_changed=status.st_mtime_ns,
         )  # fmt: skip
         write_json(self.folder / "manifest.json", manifest.model_dump())
-        for leftover in (*self.folder.glob("part-*"), self.folder / "plan.json"):
-            remove(leftover)
+        self._tidy()
         if missing:
             which = "all" if len(missing) <= NAMED else f"the first {NAMED}"
             warn(f"{told(self.source.path, missing, self.plan.records + len(self.source.left_out))}; "
