@@ -1,6 +1,6 @@
 """Work in a process of its own, whose crash is caught: who reads a damaged memory-mapped file is killed by the system.
 
-with Apart() as apart:
+with closing(Apart()) as apart:
     keys = apart.call(list_keys, path)      # a function of a module; `Died` where the process did
 """
 
@@ -11,8 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from sandbox.base.errors import one_line
 
@@ -76,14 +75,6 @@ class Apart:
             with suppress(OSError):
                 self._process.communicate()
             self._process = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def serve() -> None:

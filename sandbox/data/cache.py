@@ -40,12 +40,8 @@ class Plan(ReadBack):
 
     def fits(self, other: "Plan") -> bool:
         """Whether it is of the same records at the same size; their times of change may differ."""
-        return replace_place(self) == replace_place(other)
-
-
-def replace_place(plan: Plan) -> Plan:
-    """A plan without what a copy of the data changes."""
-    return plan.model_copy(update={"place": "", "stamp": "", "source": ""})
+        changes = {"place", "stamp", "source"}  # in a copy
+        return self.model_dump(exclude=changes) == other.model_dump(exclude=changes)
 
 
 class Manifest(ReadBack):
@@ -124,7 +120,7 @@ class Cache:
         if manifest is None or not manifest.plan.fits(self.plan):
             return None
         if manifest.plan.stamp != self.plan.stamp:  # a copy, or other pictures of the same size
-            parts = contents(self.source, self.plan.records)
+            parts = contents(self.source, self.plan.records, self.plan.stamp)
             if parts != [part.content for part in manifest.parts]:
                 return None
             manifest = manifest.model_copy(update={"plan": self.plan})

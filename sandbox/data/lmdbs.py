@@ -6,7 +6,7 @@ its two head pages are checked before anything else, the rest is read in process
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -99,7 +99,7 @@ class Lmdb(Source):
         """Every key, in LMDB's own order, which is that of their bytes."""
         found = read_head(self.file)
         try:
-            with Apart() as apart:
+            with closing(Apart()) as apart:
                 keys: list[bytes] = apart.call(_list_keys, self.path, self.first)
         except (Died, Unreadable) as error:
             raise UserError(f"{self.file} is damaged where the names of its {found.entries} records stand "

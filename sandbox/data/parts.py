@@ -6,6 +6,7 @@ import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -49,8 +50,9 @@ class Finished(Part):
     left_out: list[str]
 
 
-def contents(source: Source, records: int) -> list[str]:
-    """The hash of each part's names and bytes; everything is read, nothing decoded."""
+@lru_cache(maxsize=1)
+def contents(source: Source, records: int, stamp: str) -> list[str]:
+    """The hash of each part's names and bytes; everything is read, nothing decoded. Once for a stamp of the source."""
     keys = source.keys
     parts = [keys[start : start + PART] for start in range(0, len(keys), PART)]
     with Workers(source, 1) as workers:

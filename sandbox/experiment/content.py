@@ -23,6 +23,10 @@ class Content(BaseModel):
     records: int = Field(ge=0)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
+    def same_as(self, other: "Content | None") -> bool:
+        """Whether these are the same data; a folder may be called otherwise, or lie elsewhere."""
+        return other is not None and self.sha256 == other.sha256
+
     def __str__(self) -> str:
         return f"{self.kind} {self.name}, {self.records:,} records, content {self.sha256[:12]}"
 

@@ -142,8 +142,9 @@ class Run:
         if found is not None:
             self.refuse_another(found)
         # config.yaml first: a kill from here on leaves a run that the same command continues
-        if found is None or found.identity() != self.identity():  # the data may lie elsewhere now
-            (self if self.content or found is None else replace(self, content=found.content)).write_config()
+        known = self if found is None or self.content else replace(self, content=found.content)
+        if found is None or found.identity() != known.identity():  # the data may lie elsewhere now
+            known.write_config()
         self._make_way()
         self.samples.mkdir(exist_ok=True)
         if not (self.folder / "environment.json").exists():
@@ -183,7 +184,7 @@ class Run:
             UserError: it has learned from other data.
         """
         known = self.content or (read_run(self.folder).content if self.state() != "new" else None)
-        if known is not None and content != known:
+        if known is not None and not known.same_as(content):
             raise UserError(f"{self.folder} has learned from {known}, but here is {content or 'none'}: "
                             "give --data-root the same data, or this run a --name")  # fmt: skip
         run = replace(self, content=content)
@@ -303,7 +304,7 @@ def refuse_mixed_data(runs: Iterable[Run]) -> None:
             continue
         for other in told:
             alike = run.task == other.task and run.config.sees_the_same(other.config)
-            if alike and run.content != other.content:
+            if alike and not run.content.same_as(other.content):
                 raise UserError(f"runs of different data are not compared: {other.folder} has learned from "
                                 f"{other.content}, {run.folder} from {run.content}")  # fmt: skip
         told.append(run)

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_a_file_that_is_damaged_all_over_is_given_up(
 
 
 def test_a_crash_is_caught_and_the_next_call_starts_anew() -> None:
-    with Apart() as apart:
+    with closing(Apart()) as apart:
         with pytest.raises(Died, match="killed by SIGBUS"):
             apart.call(crash)
         assert apart.call(double, 4) == 8
