@@ -140,7 +140,7 @@ def _judge(answer: Answer, found: Callable[[], Report], expected: Report, path: 
     return "said"
 
 
-@pytest.mark.parametrize(("place", "kind"), marked(_cases(), 5))
+@pytest.mark.parametrize(("place", "kind"), marked(_cases(), 7))
 def test_a_report_of_a_damaged_comparison(
     copied: Path, seen: list[Comparison], capsys: pytest.CaptureFixture[str], place: str, kind: str
 ) -> None:

@@ -161,7 +161,7 @@ def judge(answer: Answer, folder: Path, path: Path, before: dict[str, object], r
     return "said" if told else "same"
 
 
-@pytest.mark.parametrize(("action", "place", "kind"), marked(cases(), 4), ids=lambda word: word.replace("/", ":"))
+@pytest.mark.parametrize(("action", "place", "kind"), marked(cases(), 5), ids=lambda word: word.replace("/", ":"))
 def test_a_damaged_file_is_made_again_said_or_refused(
     workshop: Workshop,
     runs: Runs,

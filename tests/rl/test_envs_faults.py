@@ -17,7 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from arcade import make, play
 
 
-@pytest.mark.parametrize(("restart", "cut"), [("native", 108_000), ("sb3", 108_000), ("native", 600)])
+@pytest.mark.parametrize(
+    ("restart", "cut"),
+    [("native", 600), *(pytest.param(restart, 108_000, marks=pytest.mark.slow) for restart in ("native", "sb3"))],
+)
 def test_no_uninitialised_byte_reaches_the_learner(monkeypatch: pytest.MonkeyPatch, restart: str, cut: int) -> None:
     """Every row of the final pictures that the emulators do not write is filled with a value that no game shows."""
     mark, poisoned = 213, 0

@@ -61,6 +61,7 @@ def test_the_number_of_workers_changes_nothing(workshop: Workshop, whole: tuple[
     assert mine["weights"] == theirs["weights"]
 
 
+@pytest.mark.slow
 def test_it_is_compared_and_probed(workshop: Workshop, whole: tuple[Path, str]) -> None:
     root = whole[0]
     command = workshop.module("sandbox.compare", YAML, "--seeds", 1, "--root", root, "--jobs", 2)

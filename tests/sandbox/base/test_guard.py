@@ -80,7 +80,9 @@ def test_that_a_run_goes_on_is_said_where_it_does(
     assert exits(130 if isinstance(error, KeyboardInterrupt) else 1, command, capsys).endswith(said)
 
 
-@pytest.mark.parametrize("how", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "how", [*(pytest.param(how, marks=pytest.mark.slow) for how in ("<&-", ">&-", "2>&-")), "<&- >&- 2>&-"]
+)
 def test_a_run_trains_to_its_end_whoever_listens(tmp_path: Path, how: str) -> None:
     code = "from sandbox.cli.train import main; from sandbox.base.guard import guarded; guarded(lambda: main('toy'))"
     command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} --root {shlex.quote(str(tmp_path))} {how}"
@@ -104,7 +106,16 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert reader.stderr in ("141\n", "0\n"), "0 where the pipe took all of it before the reader was gone"
 
 
-@pytest.mark.parametrize("module", ["torch", "pydantic", "lightning_fabric", "gan.study", "sandbox.experiment.run"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "torch",
+        "pydantic",
+        "lightning_fabric",
+        pytest.param("gan.study", marks=pytest.mark.slow),
+        "sandbox.experiment.run",
+    ],
+)
 def test_ctrl_c_while_starting_is_one_line(tmp_path: Path, module: str) -> None:
     code = f"""
 import os, runpy, signal, sys

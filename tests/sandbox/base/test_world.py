@@ -227,6 +227,7 @@ def test_a_port_that_is_taken_is_said() -> None:
     assert line.startswith(f"error: MASTER_ADDR is '127.0.0.1' and MASTER_PORT is {port}: the processes cannot meet")
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_come_is_not_waited_for_without_end() -> None:
     shorter = "from datetime import timedelta\nprocesses._MEETING = timedelta(seconds=1)"
     line = ended(2, shorter, MASTER_PORT=free_port())
@@ -234,6 +235,7 @@ def test_a_process_that_does_not_come_is_not_waited_for_without_end() -> None:
     assert "1/2 clients joined" in line
 
 
+@pytest.mark.slow
 def test_two_processes_of_one_number_are_not_waited_for_without_end() -> None:
     shorter = "from datetime import timedelta\nprocesses._MEETING = timedelta(seconds=20)"
     step = {**STEP, "SLURM_STEP_NUM_TASKS": 3, "MASTER_PORT": free_port()}

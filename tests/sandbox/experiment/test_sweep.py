@@ -206,6 +206,7 @@ def test_the_tables_rank_runs_and_spread_arms(done: tuple[Path, str], toy: str) 
         assert float(best) <= float(worst), arm
 
 
+@pytest.mark.slow
 def test_a_point_for_each_run_and_nothing_for_none(done: tuple[Path, str], toy: str) -> None:
     comparison, plan = read(done, toy)
     figure = scatter(comparison, plan.experiment)
