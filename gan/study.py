@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.data import PREVIEW, Data, make_data
 from gan.discriminators import MatchedDiscriminator, PaperDiscriminator
@@ -22,6 +21,7 @@ from gan.fid import CHUNK, IMAGES, fid_and_kid, inception
 from gan.generators import MatchedGenerator, PaperCoordGenerator, PaperGenerator
 from gan.losses import discriminator_loss, generator_loss, gradient_penalty, penalised
 from gan.spec import GanConfig
+from gan.spectral import normed
 from sandbox.base.seeding import keyed_generator
 from sandbox.base.types import CoordLayers, PathKind, Picture, Walks
 from sandbox.experiment.content import Content
@@ -72,7 +72,7 @@ def make_networks(config: GanConfig) -> tuple[nn.Module, nn.Module]:
         torch.manual_seed(config.seed)  # spectral norm starts its power iteration from torch's own stream
         for layer in list(discriminator.modules()):
             if isinstance(layer, nn.Conv2d | nn.Linear):
-                spectral_norm(layer)
+                normed(layer)
     return generator, discriminator
 
 

@@ -152,12 +152,13 @@ def seed_policy(policy: ActorCriticPolicy, seed: int) -> None:
     for name, layer in policy.named_modules():
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
-        parts = layer.split_weight() if isinstance(layer, CoordConv2d) else (layer.weight,)
-        content = torch.empty(parts[0].shape)
+        content = torch.empty(layer.weight.shape)
         nn.init.orthogonal_(content, gains.get(name, math.sqrt(2.0)), keyed_generator(seed, "policy", name, "content"))
-        parts[0].copy_(content)
-        if len(parts) > 1:
-            noise = torch.randn(parts[1].shape, generator=keyed_generator(seed, "policy", name, "coordinates"))
-            parts[1].copy_(noise * content.std())
+        layer.weight.copy_(content)
+        if isinstance(layer, CoordConv2d):
+            noise = torch.randn(
+                layer.coordinate_weight.shape, generator=keyed_generator(seed, "policy", name, "coordinates")
+            )
+            layer.coordinate_weight.copy_(noise * content.std())
         if layer.bias is not None:
             layer.bias.zero_()

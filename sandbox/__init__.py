@@ -9,10 +9,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d, coordify, coordinate_planes
+    from sandbox.nn.coordconv import (
+        CoordConv1d,
+        CoordConv2d,
+        CoordConv3d,
+        CoordConvTranspose1d,
+        CoordConvTranspose2d,
+        CoordConvTranspose3d,
+        coordinate_planes,
+    )
+    from sandbox.nn.coordify import coordify, decoordify, freeze_size
     from sandbox.train.loading import load
 
-__all__ = ["CoordConv2d", "CoordConvTranspose2d", "coordify", "coordinate_planes", "load"]
+__all__ = [
+    "CoordConv1d",
+    "CoordConv2d",
+    "CoordConv3d",
+    "CoordConvTranspose1d",
+    "CoordConvTranspose2d",
+    "CoordConvTranspose3d",
+    "coordify",
+    "coordinate_planes",
+    "decoordify",
+    "freeze_size",
+    "load",
+]
 __version__ = "0.1.0"
 
 
@@ -20,4 +41,4 @@ def __getattr__(name: str) -> object:
     # Lazy: a list of commands must not wait for torch, nor the layer for TensorBoard.
     if name not in __all__:
         raise AttributeError(f"module 'sandbox' has no attribute {name!r}")
-    return getattr(import_module("sandbox.train.loading" if name == "load" else "sandbox.nn.coordconv"), name)
+    return getattr(import_module("sandbox.train.loading" if name == "load" else "sandbox.coordconv"), name)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from sandbox.base.errors import UserError, nearest
 from sandbox.base.types import CoordLayers, PaddingMode
-from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d, add_map, convolution_names, coordify
+from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d, add_map
+from sandbox.nn.coordify import convolutions, coordify
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def place_by_name(networks: Mapping[str, nn.Module], convs: Mapping[str, Convolu
         return
     # A plain arm converts nothing, and is told of a wrong name all the same.
     knowing = {name: network for name, network in networks.items() if convs[name].coord} or networks
-    places = [(network, layer) for network, module in knowing.items() for layer in convolution_names(module)]
+    places = [(network, layer) for network, module in knowing.items() for layer in convolutions(module)]
     chosen: dict[str, list[str]] = {network: [] for network in knowing}
     for pattern in layers.split(","):
         fits = [(network, layer) for network, layer in places
@@ -129,7 +130,7 @@ def upsampled_conv(conv: nn.Conv2d, x: Float[Tensor, "b c h w"]) -> Float[Tensor
     if x.shape[-2] * x.shape[-1] < _FOLD_FROM:
         upsampled: Tensor = conv(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
         return upsampled
-    weight, bias = (conv.split_weight()[0], None) if isinstance(conv, CoordConv2d) else (conv.weight, conv.bias)
+    weight, bias = conv.weight, None if isinstance(conv, CoordConv2d) else conv.bias
     with torch.autocast(x.device.type, enabled=False):
         kernel = weight.transpose(0, 1).flatten(2) @ _FOLD.to(weight).T  # (in, out, 16)
         kernel = kernel.unflatten(2, (4, 4))

@@ -6,336 +6,317 @@
 Liu et al., "An Intriguing Failing of Convolutional Neural Networks and the CoordConv Solution", NeurIPS 2018
 (arXiv 1807.03247), concatenate coordinate planes to the input of a convolution. Convolution is linear, so
 
-    conv(concat(x, planes), W) + b  =  conv(x, W_content)  +  [conv(planes, W_coordinate) + b]
+    conv(concat(x, planes), concat(W, V)) + b  =  conv(x, W)  +  [conv(planes, V) + b]
 
-and the bracket is one map for the whole batch: it is computed for one image and added in place. The stored weight keeps
-the concatenated shape, content channels first, so that weights exchange with every other CoordConv. planes.py holds the
-arithmetic, benchmarks/coordconv.py measures it.
+and the bracket is one map for the whole batch: it is computed for one image and added in place. W is stored as
+``weight``, just as torch's own layer stores it, and V as ``coordinate_weight``. Weights of a concatenating CoordConv
+load as they are, and `to_concatenated` gives them back. maps.py holds the arithmetic, benchmarks/coordconv.py measures
+it, and docs/layer.md shows how to use it.
 """
 
 import math
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
+import torch.fx
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
-from sandbox.nn.planes import (
-    Geometry,
-    add_map,
-    convolve,
-    coordinate_planes,
-    full_precision,
-    is_traced,
-    make_planes,
-    map_from_basis,
-    padded,
-    position_basis,
-    weight_parts,
-)
+from sandbox.nn.convolve import add_map, coordinate_convolution, frozen_convolution, own_map
+from sandbox.nn.maps import Geometry
+from sandbox.nn.planes import Radius, coordinate_planes
 
 __all__ = [
     "CoordConv",
+    "CoordConv1d",
     "CoordConv2d",
+    "CoordConv3d",
+    "CoordConvTranspose1d",
     "CoordConvTranspose2d",
+    "CoordConvTranspose3d",
     "add_map",
     "content_bound",
-    "convolution_names",
-    "coordify",
     "coordinate_planes",
     "from_concatenated",
+    "to_concatenated",
 ]
 
+# In a graph of torch.fx each is one call: what they ask of sizes and types has no answer there.
+torch.fx.wrap("coordinate_convolution")
+torch.fx.wrap("frozen_convolution")
+
 CoordinateOrder = Literal["rows_first", "columns_first"]
+RADII = ("centred", "offset")
 
 
-def _position_map(layer: "CoordConv", geometry: Geometry, x: Tensor) -> Tensor:
-    dtype, coordinate = layer.weight.dtype, layer.split_weight()[1]
-    traced = is_traced(x, layer.weight)
-    basis = None if traced else position_basis(geometry, x, layer.with_r, dtype)
-    with full_precision(x.device):
-        if basis is not None:
-            matrix = (coordinate.transpose(0, 1) if geometry.transposed else coordinate).flatten(1)
-            return map_from_basis(matrix, layer.bias, basis, not x.is_contiguous())[None]
-        make = make_planes if traced else coordinate_planes
-        planes = make(x.shape[-2], x.shape[-1], with_r=layer.with_r, dtype=dtype, device=x.device)
-        planes = padded(planes[None], geometry)
-        if geometry.transposed:
-            _, padding, dilation, _, extra = geometry[:5]
-            return F.conv_transpose2d(planes, coordinate, layer.bias, geometry.stride, padding, extra, 1, dilation)
-        return F.conv2d(planes, coordinate, layer.bias, geometry.stride, geometry.padding, geometry.dilation)
+class CoordConv(nn.modules.conv._ConvNd):
+    """What every coordinate layer has in common; use one of the layers below.
 
+    They take the arguments of torch's layer of the same name and two more. With groups, every group sees the
+    coordinates. ``weight`` and ``bias`` are those of torch's layer; the planes are no part of the state dict.
 
-class CoordConv2d(nn.Conv2d):
-    """A 2-D convolution over its input and the pixel coordinates. ``(b, in, h, w) -> (b, out, h', w')``.
+    Args:
+        with_r: adds the radius, the distance to the image's centre, as a last coordinate.
+        radius: ``offset`` measures it from (1/2, 1/2): for weights of ports that follow the authors' first release.
 
-    Takes the arguments of :class:`torch.nn.Conv2d`, every ``padding_mode`` included, and ``with_r``. With groups, every
-    group sees the coordinates. ``weight`` has the concatenated shape ``(out, in / groups + c, k, k)``, c = 2 (rows,
-    columns) or 3 (and radius); the planes are no part of the state dict.
+    Attributes:
+        coordinate_weight: ``(out, c, *kernel)``, of a transposed layer ``(c, out, *kernel)``; c counts the axes in
+            their order (depth, rows, columns), then the radius.
 
     Raises:
-        ValueError, RuntimeError: as ``nn.Conv2d`` does for bad arguments or inputs.
+        ValueError, RuntimeError: as torch's layer does for bad arguments or inputs; an unknown radius.
 
     Source: Liu et al. 2018, section 3.
     """
 
+    coordinate_weight: nn.Parameter
+    fixed: Tensor
+    size: tuple[int, ...] | None = None  # of the images, once it is frozen
+
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, *args: Any, with_r: bool = False, **kwargs: Any
-    ) -> None:
-        self.with_r = with_r
-        self.coordinates = 3 if with_r else 2
+        self, in_channels: int, out_channels: int, kernel_size: Any, *args: Any,
+        with_r: bool = False, radius: Radius = "centred", **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
-        shape = (out_channels, in_channels // self.groups + self.coordinates, *self.kernel_size)
-        self.weight = nn.Parameter(self.weight.new_empty(shape))
+        self.add_coordinates(with_r, radius)
         self.reset_parameters()
 
-    def split_weight(self) -> tuple[Tensor, Tensor]:
-        """Views of the content weight ``(out, in / groups, k, k)`` and the coordinate weight ``(out, c, k, k)``."""
-        return weight_parts(self.weight, self.in_channels // self.groups, self.groups, False)
+    def add_coordinates(self, with_r: bool, radius: Radius) -> None:
+        """Gives a layer of torch that has become one of these its coordinate weights, all zero."""
+        if radius not in RADII:
+            raise ValueError(f"radius {radius!r} is unknown: it is 'centred' or 'offset'")
+        if radius != "centred" and not with_r:
+            raise ValueError(f"radius={radius!r} needs with_r=True")
+        self.with_r, self.radius = with_r, radius
+        first = (self.coordinates, self.out_channels)
+        shape = (*(first if self.transposed else first[::-1]), *self.kernel_size)
+        self.coordinate_weight = nn.Parameter(self.weight.detach().new_zeros(shape))
+
+    @property
+    def coordinates(self) -> int:
+        """How many there are: one for each axis, and the radius."""
+        return len(self.kernel_size) + self.with_r
 
     def reset_parameters(self) -> None:
-        """Uniform within ``1 / sqrt(content fan-in)``: the coordinates do not change how the content starts."""
-        if self.weight.shape[1] == self.in_channels // self.groups:
-            return  # nn.Conv2d's own call, before the weight has its final shape
-        _uniform_by_content(self)
+        """Uniform within torch's bound for the content alone: the coordinates do not change how the content starts."""
+        super().reset_parameters()
+        if hasattr(self, "coordinate_weight"):  # not yet when torch's layer is made
+            bound = content_bound(self)
+            nn.init.uniform_(self.coordinate_weight, -bound, bound)
 
     def _geometry(self) -> Geometry:
-        channels = self.in_channels // self.groups
-        kind = (self.dilation, False, (0, 0), self.groups, channels, self.kernel_size)
-        if self.padding_mode == "zeros" and not isinstance(self.padding, str):
-            return Geometry(self.stride, self.padding, *kind)
-        around = tuple(self._reversed_padding_repeated_twice)  # (left, right, top, bottom)
-        if self.padding_mode == "zeros" and around[::2] == around[1::2]:
-            return Geometry(self.stride, (around[2], around[0]), *kind)
-        # Also padding="same" with an even kernel: a row and a column more at the end.
-        return Geometry(self.stride, (0, 0), *kind, around, self.padding_mode.replace("zeros", "constant"))
+        return geometry_of(self, self.radius if self.with_r else None)
 
-    def forward(self, x: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch o h2 w2"]:
-        """Convolves ``(b, in, h, w)`` or ``(in, h, w)``."""
-        if not is_traced(x, self.weight) and x.dim() in (3, 4):
-            geometry = self._geometry()
-            basis = position_basis(geometry, x, self.with_r, self.weight.dtype)
-            if basis is not None:
-                return convolve(x, self.weight, self.bias, basis, geometry)
-        return add_map(self._conv_forward(x, self.split_weight()[0], None), self.position_map(x))
+    def position_map(self, x: Float[Tensor, "..."]) -> Float[Tensor, "1 o *size"]:
+        """The coordinates' share of the output for images of the size of ``x``, bias included: ``(1, out, *size)``."""
+        size = tuple(x.shape[-len(self.kernel_size) :])
+        return own_map(size, self.coordinate_weight, self.bias, self._geometry(), not x.is_contiguous())
 
-    def position_map(self, x: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "1 o h2 w2"]:
-        """The coordinates' share of the output for images of the size of ``x``, bias included: ``(1, out, h', w')``."""
-        return _position_map(self, self._geometry(), x)
+    @torch.no_grad()
+    def freeze_size(self, *size: int) -> "CoordConv":
+        """Fixes the size of the images: a constant map takes the place of coordinate weights and bias.
+
+        Args:
+            size: of the layer's own input, ``h, w``.
+
+        Returns:
+            The layer itself, which learns no more of its coordinates; it is for deployment.
+        """
+        self.register_buffer("fixed", self.position_map(self.weight.new_empty(0, *size)).clone())
+        self.size, self.bias = size, None
+        del self.coordinate_weight
+        return self
+
+    def convolve(self, x: Tensor, geometry: Geometry) -> Tensor:
+        """The output for ``x`` under a geometry of this layer's kind."""
+        if self.size is None:
+            return coordinate_convolution(x, self.weight, self.coordinate_weight, self.bias, geometry)
+        return frozen_convolution(x, self.weight, self.fixed, self.size, geometry)
 
     def extra_repr(self) -> str:
-        """nn.Conv2d's description and ``with_r``."""
-        return f"{super().extra_repr()}, with_r={self.with_r}"  # type: ignore[no-untyped-call]
+        """torch's description, ``with_r`` and, if it is another, ``radius``."""
+        radius = "" if self.radius == "centred" else f", radius={self.radius!r}"
+        frozen = "" if self.size is None else f", size={self.size}"
+        return f"{super().extra_repr()}, with_r={self.with_r}{radius}{frozen}"  # type: ignore[no-untyped-call]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Takes the weight of a concatenating CoordConv as well."""
+        name, own = f"{prefix}weight", f"{prefix}coordinate_weight"
+        weight = state_dict.get(name)
+        if own not in state_dict and isinstance(weight, Tensor) and weight.shape == _concatenated_shape(self):
+            state_dict[name], state_dict[own] = split_concatenated(self, weight)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-class CoordConvTranspose2d(nn.ConvTranspose2d):
-    """A 2-D transposed convolution over its input and the pixel coordinates. ``(b, in, h, w) -> (b, out, h', w')``.
+class _Down(CoordConv):
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Convolves ``(b, in, *size)`` or ``(in, *size)``."""
+        return self.convolve(x, self._geometry())
 
-    Takes the arguments of :class:`torch.nn.ConvTranspose2d` (which pads zeros only) and ``with_r``. ``weight`` has the
-    concatenated shape ``(in + groups * c, out / groups, k, k)``: each group's content channels, then its coordinates.
 
-    Raises:
-        ValueError, RuntimeError: as ``nn.ConvTranspose2d`` does for bad arguments or inputs.
+class _Up(CoordConv):
+    def forward(self, x: Float[Tensor, "..."], output_size: list[int] | None = None) -> Float[Tensor, "..."]:
+        """Transposed convolution of ``(b, in, *size)`` or ``(in, *size)``; ``output_size`` as in torch's layer."""
+        geometry = self._geometry()
+        if output_size is not None:
+            sizes = list(self.stride), list(self.padding), list(self.kernel_size)
+            extra = self._output_padding(  # type: ignore[operator]
+                x, output_size, *sizes, len(self.kernel_size), list(self.dilation))  # fmt: skip
+            geometry = geometry._replace(output_padding=tuple(extra))
+        return self.convolve(x, geometry)
 
-    Source: Liu et al. 2018, section 3; the coordinates are those of the input's pixels.
+
+class CoordConv1d(_Down, nn.Conv1d):
+    """A 1-D convolution over its input and the position: ``(b, in, l) -> (b, out, l')``. See `CoordConv`."""
+
+
+class CoordConv2d(_Down, nn.Conv2d):
+    """A 2-D convolution over its input and the pixels' coordinates: ``(b, in, h, w) -> (b, out, h', w')``.
+
+    See `CoordConv`.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, *args: Any, with_r: bool = False, **kwargs: Any
-    ) -> None:
-        self.with_r = with_r
-        self.coordinates = 3 if with_r else 2
-        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
-        shape = (in_channels + self.groups * self.coordinates, out_channels // self.groups, *self.kernel_size)
-        self.weight = nn.Parameter(self.weight.new_empty(shape))
-        self.reset_parameters()
 
-    def split_weight(self) -> tuple[Tensor, Tensor]:
-        """The content weight ``(in, out / groups, k, k)`` and the coordinate weight ``(c, out, k, k)``.
+class CoordConv3d(_Down, nn.Conv3d):
+    """A 3-D convolution over its input and the voxels' coordinates: ``(b, in, d, h, w) -> (b, out, d', h', w')``.
 
-        Views where there is one group, copies otherwise.
-        """
-        content, coordinate = weight_parts(self.weight, self.in_channels // self.groups, self.groups, True)
-        return content.flatten(0, 1), coordinate.transpose(0, 1).flatten(1, 2)
-
-    def reset_parameters(self) -> None:
-        """Uniform within nn.ConvTranspose2d's bound for the content alone."""
-        if self.weight.shape[0] == self.in_channels:
-            return  # nn.ConvTranspose2d's own call, before the weight has its final shape
-        _uniform_by_content(self)
-
-    def _extra(self, x: Tensor, output_size: list[int]) -> tuple[int, ...]:
-        stride, padding, kernel, dilation = list(self.stride), list(self.padding), list(self.kernel_size), self.dilation
-        extra = self._output_padding(x, output_size, stride, padding, kernel, 2, list(dilation))  # type: ignore[arg-type]
-        return tuple(extra)
-
-    def _geometry(self, extra: tuple[int, ...]) -> Geometry:
-        assert not isinstance(self.padding, str)  # nn.ConvTranspose2d takes numbers only
-        sizes = (self.groups, self.in_channels // self.groups, self.kernel_size)
-        return Geometry(self.stride, self.padding, self.dilation, True, extra, *sizes)
-
-    def forward(
-        self, x: Float[Tensor, "*batch c h w"], output_size: list[int] | None = None
-    ) -> Float[Tensor, "*batch o h2 w2"]:
-        """Transposed convolution of ``(b, in, h, w)`` or ``(in, h, w)``; ``output_size`` as in nn.ConvTranspose2d."""
-        geometry = self._geometry(self.output_padding if output_size is None else self._extra(x, output_size))
-        if not is_traced(x, self.weight) and x.dim() in (3, 4):
-            basis = position_basis(geometry, x, self.with_r, self.weight.dtype)
-            if basis is not None:
-                return convolve(x, self.weight, self.bias, basis, geometry)
-        _, padding, dilation, _, extra = geometry[:5]
-        content = self.split_weight()[0]
-        out = F.conv_transpose2d(x, content, None, self.stride, padding, extra, self.groups, dilation)
-        return add_map(out, _position_map(self, geometry, x))
-
-    def position_map(
-        self, x: Float[Tensor, "*batch c h w"], output_padding: list[int] | None = None
-    ) -> Float[Tensor, "1 o h2 w2"]:
-        """The coordinates' share of the output for images of the size of ``x``, bias included: ``(1, out, h', w')``."""
-        return _position_map(
-            self, self._geometry(tuple(self.output_padding if output_padding is None else output_padding)), x
-        )
-
-    def extra_repr(self) -> str:
-        """nn.ConvTranspose2d's description and ``with_r``."""
-        return f"{super().extra_repr()}, with_r={self.with_r}"  # type: ignore[no-untyped-call]
+    See `CoordConv`.
+    """
 
 
-CoordConv = CoordConv2d | CoordConvTranspose2d
+class CoordConvTranspose1d(_Up, nn.ConvTranspose1d):
+    """A 1-D transposed convolution over its input and the position: ``(b, in, l) -> (b, out, l')``.
+
+    See `CoordConv`.
+    """
 
 
-def content_bound(layer: nn.Conv2d | nn.ConvTranspose2d) -> float:
+class CoordConvTranspose2d(_Up, nn.ConvTranspose2d):
+    """A 2-D transposed convolution over its input and the coordinates of the input's pixels.
+
+    ``(b, in, h, w) -> (b, out, h', w')``. See `CoordConv`.
+    """
+
+
+class CoordConvTranspose3d(_Up, nn.ConvTranspose3d):
+    """A 3-D transposed convolution over its input and the coordinates of the input's voxels.
+
+    ``(b, in, d, h, w) -> (b, out, d', h', w')``. See `CoordConv`.
+    """
+
+
+KINDS: dict[type[nn.Module], type[CoordConv]] = {
+    nn.Conv1d: CoordConv1d, nn.Conv2d: CoordConv2d, nn.Conv3d: CoordConv3d,
+    nn.ConvTranspose1d: CoordConvTranspose1d, nn.ConvTranspose2d: CoordConvTranspose2d,
+    nn.ConvTranspose3d: CoordConvTranspose3d,
+}  # fmt: skip
+
+
+def _each(value: Any, axes: int) -> tuple[int, ...]:
+    return (value,) * axes if isinstance(value, int) else tuple(value)
+
+
+def geometry_of(layer: Any, radius: Radius | None) -> Geometry:
+    """How a convolution moves over an image, by the attributes that torch's layers have; ``radius`` None: no plane."""
+    kernel = _each(layer.kernel_size, 2)
+    axes, transposed = len(kernel), bool(getattr(layer, "transposed", False))
+    stride, dilation = _each(layer.stride, axes), _each(getattr(layer, "dilation", 1), axes)
+    extra = _each(getattr(layer, "output_padding", 0), axes)
+    mode, padding = getattr(layer, "padding_mode", "zeros"), layer.padding
+    if padding == "valid":
+        padding = 0
+    groups = getattr(layer, "groups", 1)
+    if mode == "zeros" and padding != "same":
+        return Geometry(stride, _each(padding, axes), dilation, transposed, extra, groups, kernel, radius=radius)
+    if padding == "same":
+        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        ends = [(each // 2, each - each // 2) for each in reach]
+    else:
+        ends = [(each, each) for each in _each(padding, axes)]
+    if mode == "zeros" and all(before == after for before, after in ends):
+        padding = tuple(before for before, _ in ends)
+        return Geometry(stride, padding, dilation, transposed, extra, groups, kernel, radius=radius)
+    # Also padding="same" with an even kernel: one more at the end.
+    around = tuple(end for pair in reversed(ends) for end in pair)
+    fill = "constant" if mode == "zeros" else mode
+    return Geometry(stride, (0,) * axes, dilation, transposed, extra, groups, kernel, around, fill, radius)
+
+
+def content_bound(layer: nn.modules.conv._ConvNd) -> float:
     """Half-width of torch's default uniform initialisation, ``1 / sqrt(fan-in)``, counted without the coordinates."""
     # torch takes dimension 1 of the weight as the fan-in, for transposed convolutions (out / groups) as well.
-    channels = layer.out_channels if isinstance(layer, nn.ConvTranspose2d) else layer.in_channels
+    channels = layer.out_channels if layer.transposed else layer.in_channels
     return 1 / math.sqrt(channels // layer.groups * math.prod(layer.kernel_size))
 
 
+# ---- weights of other implementations
+
+
+def _concatenated_shape(layer: CoordConv) -> tuple[int, ...]:
+    first, second, *kernel = layer.weight.shape
+    if layer.transposed:
+        return (first + layer.groups * layer.coordinates, second, *kernel)
+    return (first, second + layer.coordinates, *kernel)
+
+
+def split_concatenated(layer: CoordConv, weight: Float[Tensor, "..."]) -> tuple[Tensor, Tensor]:
+    """The content and the coordinate weight, as a layer stores them, of one in the concatenated shape; copies."""
+    channels = layer.in_channels // layer.groups
+    if not layer.transposed:
+        return weight[:, :channels].clone(), weight[:, channels:].clone()
+    grouped = weight.unflatten(0, (layer.groups, -1))  # (groups, in / groups + c, out / groups, *k)
+    return grouped[:, :channels].flatten(0, 1), grouped[:, channels:].transpose(0, 1).flatten(1, 2)
+
+
 @torch.no_grad()
-def _uniform_by_content(layer: CoordConv) -> None:
-    bound = content_bound(layer)
-    nn.init.uniform_(layer.weight, -bound, bound)
-    if layer.bias is not None:
-        nn.init.uniform_(layer.bias, -bound, bound)
+def to_concatenated(layer: CoordConv, order: CoordinateOrder = "rows_first") -> Float[Tensor, "..."]:
+    """The weight of a layer as a concatenating CoordConv stores it: content channels first, then the coordinates.
+
+    ``(out, in / groups + c, *k)``, of a transposed layer ``(in + groups * c, out / groups, *k)``: each group's content,
+    then its coordinates.
+
+    Args:
+        layer: any coordinate layer.
+        order: which coordinate the other implementation concatenates first, see `from_concatenated`.
+
+    Raises:
+        ValueError: the order is unknown.
+    """
+    content, coordinate = layer.weight, layer.coordinate_weight
+    if not layer.transposed:
+        joined = torch.cat([content, coordinate], dim=1)
+    else:
+        grouped = content.unflatten(0, (layer.groups, -1))
+        of_groups = coordinate.unflatten(1, (layer.groups, -1)).transpose(0, 1)
+        joined = torch.cat([grouped, of_groups], dim=1).flatten(0, 1)
+    return from_concatenated(layer, joined, order)
 
 
 @torch.no_grad()
 def from_concatenated(
-    layer: CoordConv, weight: Float[Tensor, "a b k1 k2"], order: CoordinateOrder = "rows_first"
-) -> Float[Tensor, "a b k1 k2"]:
-    """A weight saved from a concatenating CoordConv, in the order in which this layer stores it.
+    layer: CoordConv, weight: Float[Tensor, "..."], order: CoordinateOrder = "rows_first"
+) -> Float[Tensor, "..."]:
+    """A weight saved from a concatenating CoordConv, with the coordinates in this layer's order.
+
+    It takes its place in a state dict that the layer loads: ``layer.load_state_dict({"weight": ..., "bias": ...})``.
 
     Args:
-        layer: the layer that will take the weight (``layer.weight.copy_(...)`` or through its state dict).
-        weight: content channels first, then the coordinates (of each group): the shape of ``layer.weight``.
-        order: which coordinate the other implementation concatenated first; ours is ``rows_first``. The radius is last.
+        layer: the layer that will take the weight.
+        weight: content channels first, then the coordinates (of each group).
+        order: which coordinate the other implementation concatenated first; ours is ``rows_first``, as in the paper's
+            text, and ``columns_first`` is the reverse (columns, rows; columns, rows, depth). The radius is last.
 
     Raises:
-        ValueError: the shape is not the layer's, or the order is unknown.
+        ValueError: the shape is not that of the layer's concatenated weight, or the order is unknown.
     """
-    if weight.shape != layer.weight.shape:
-        raise ValueError(f"weight has shape {tuple(weight.shape)}, the layer needs {tuple(layer.weight.shape)}")
+    if weight.shape != _concatenated_shape(layer):
+        raise ValueError(f"weight has shape {tuple(weight.shape)}, the layer needs {_concatenated_shape(layer)}")
     if order not in ("rows_first", "columns_first"):
         raise ValueError(f"order {order!r} is unknown: it is 'rows_first' or 'columns_first'")
     result = weight.clone()
     if order == "columns_first":
-        dim = 0 if isinstance(layer, CoordConvTranspose2d) else 1
-        parts = layer.groups if dim == 0 else 1
-        grouped = result.unflatten(dim, (parts, -1))
-        first = layer.in_channels // layer.groups
-        swapped = grouped.index_select(dim + 1, torch.tensor([first + 1, first], device=weight.device))
-        grouped.narrow(dim + 1, first, 2).copy_(swapped)
+        dim, parts = (0, layer.groups) if layer.transposed else (1, 1)
+        grouped, first, axes = result.unflatten(dim, (parts, -1)), layer.in_channels // layer.groups, layer.kernel_size
+        swapped = grouped.narrow(dim + 1, first, len(axes)).flip(dim + 1)
+        grouped.narrow(dim + 1, first, len(axes)).copy_(swapped)
     return result
-
-
-@torch.no_grad()
-def _converted(old: nn.Conv2d | nn.ConvTranspose2d, with_r: bool) -> CoordConv:
-    if "weight" not in old._parameters:
-        raise ValueError(f"{old} has a computed weight (spectral or weight norm): convert it first, then norm it")
-    arguments: dict[str, Any] = {
-        "stride": old.stride, "padding": old.padding, "dilation": old.dilation, "groups": old.groups,
-        "bias": old.bias is not None, "padding_mode": old.padding_mode, "with_r": with_r, "dtype": old.weight.dtype,
-        "device": "meta",  # neither memory nor random numbers for weights that are not kept
-    }  # fmt: skip
-    new: CoordConv
-    if isinstance(old, nn.ConvTranspose2d):
-        arguments["output_padding"] = old.output_padding
-        new = CoordConvTranspose2d(old.in_channels, old.out_channels, old.kernel_size, **arguments)
-    else:
-        new = CoordConv2d(old.in_channels, old.out_channels, old.kernel_size, **arguments)
-    weight = old.weight.new_zeros(new.weight.shape)
-    if not old.weight.is_contiguous():
-        weight = weight.contiguous(memory_format=torch.channels_last)
-    content, _ = weight_parts(weight, old.in_channels // old.groups, old.groups, old.transposed)
-    content.copy_(old.weight.view(content.shape))
-    new.weight, new.bias = nn.Parameter(weight, requires_grad=old.weight.requires_grad), old.bias
-    if hasattr(old, "starts"):
-        new.starts = old.starts  # of sandbox.nn.seeding.with_start
-    return new.train(old.training)
-
-
-def _is_convertible(layer: nn.Module | None) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
-    plain = (nn.Conv2d, nn.ConvTranspose2d)
-    if isinstance(layer, nn.Module) and is_parametrized(layer):  # has a class of its own, derived from the layer's
-        return isinstance(layer, plain) and not isinstance(layer, CoordConv)
-    return type(layer) in plain
-
-
-def _chosen(
-    module: nn.Module, where: str | Sequence[str], layers: Sequence[nn.Conv2d | nn.ConvTranspose2d]
-) -> Sequence[nn.Conv2d | nn.ConvTranspose2d]:
-    if where in ("first", "all"):
-        return layers if where == "all" else layers[:1]
-    names, wanted = convolution_names(module), [where] if isinstance(where, str) else where
-    for pattern in wanted:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            kind, there = type(module).__name__, ", ".join(names)
-            raise ValueError(
-                f"where={pattern!r} fits no convolution of {kind}: it is 'first', 'all', or names of {there}"
-            )
-    found = [module.get_submodule(name) for name in names if any(fnmatchcase(name, pattern) for pattern in wanted)]
-    return [layer for layer in found if _is_convertible(layer)]
-
-
-def convolution_names(module: nn.Module) -> list[str]:
-    """The names of the convolutions that `coordify` can convert, in registration order; the module itself has none."""
-    return [name for name, layer in module.named_modules() if name and _is_convertible(layer)]
-
-
-def coordify(module: nn.Module, where: str | Sequence[str] = "first", with_r: bool = False) -> nn.Module:
-    """Turns the convolutions of any torch model into coordinate ones, in place; the function is unchanged at first.
-
-    Args:
-        module: any module; its ``nn.Conv2d`` and ``nn.ConvTranspose2d`` are replaced, their weights kept and the new
-            coordinate weights zero, so that the outputs stay what they were until training moves them.
-        where: ``first`` converts the first convolution in registration order, ``all`` every one; else the name of one,
-            such as ``layer1.0.conv1``, a pattern, ``layer1.*``, or several of them.
-        with_r: adds the radius plane.
-
-    Returns:
-        ``module`` itself, or the new layer where ``module`` is a convolution. Make optimisers after the conversion.
-
-    Raises:
-        ValueError: nothing in the module can be converted, or a name or pattern fits none of it.
-    """
-    if _is_convertible(module):
-        if where not in ("first", "all"):
-            raise ValueError(f"where={where!r}, but {type(module).__name__} is one layer: it is 'first' or 'all'")
-        return _converted(module, with_r)
-    layers = [layer for layer in module.modules() if _is_convertible(layer)]
-    if not layers:
-        raise ValueError(f"{type(module).__name__} holds no Conv2d or ConvTranspose2d to convert")
-    converted: dict[int, CoordConv] = {}
-    weights: dict[int, Tensor] = {}
-    for layer in _chosen(module, where, layers):
-        new = converted[id(layer)] = _converted(layer, with_r)
-        new.weight = weights.setdefault(id(layer.weight), new.weight)  # tied weights stay tied
-    for parent in list(module.modules()):
-        # Not named_children(): a layer that a module holds under two names must stay one layer.
-        for name, child in parent._modules.items():
-            parent._modules[name] = converted.get(id(child), child)
-    return module

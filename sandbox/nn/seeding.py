@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sandbox.base.seeding import keyed_generator
-from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d, content_bound
+from sandbox.nn.coordconv import CoordConv, content_bound
 
 M = TypeVar("M", bound=nn.Module)
 Start = float | int | Callable[[Tensor, torch.Generator], object]  # a number, or what fills a tensor from a stream
@@ -57,7 +57,7 @@ def seed_parameters(module: nn.Module, seed: int, *key: str, gain: float = math.
         gain: relative to a standard deviation of ``1 / sqrt(fan-in)``.
     """
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        if isinstance(layer, nn.modules.conv._ConvNd | nn.Linear):
             # torch's bound is 1 / sqrt(fan-in); a uniform law of that standard deviation reaches sqrt(3) further.
             bound = gain * math.sqrt(3.0) * (1 / math.sqrt(layer.in_features) if isinstance(layer, nn.Linear)
                                              else content_bound(layer))  # fmt: skip
@@ -76,6 +76,7 @@ def seed_parameters(module: nn.Module, seed: int, *key: str, gain: float = math.
 
 def _parts(layer: nn.Module, parameter: str) -> list[tuple[Tensor, str]]:
     """A parameter, or its content and its coordinate part, and the name of the random stream of each."""
-    whole = parameter == "weight" and isinstance(layer, CoordConv2d | CoordConvTranspose2d)
-    tensors = layer.split_weight() if whole else (getattr(layer, parameter),)  # type: ignore[operator]
-    return list(zip(tensors, ("content", "coordinates"), strict=False))
+    parts = [(getattr(layer, parameter), "content")]
+    if parameter == "weight" and isinstance(layer, CoordConv):
+        parts.append((layer.coordinate_weight, "coordinates"))
+    return parts

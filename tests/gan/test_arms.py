@@ -14,7 +14,7 @@ from gan.study import GanStudy, make_networks
 from sandbox.base.errors import UserError
 from sandbox.experiment.config import validated
 from sandbox.experiment.file import load_experiment
-from sandbox.nn.coordconv import CoordConv2d, coordinate_planes
+from sandbox.nn.coordconv import CoordConv2d, coordinate_planes, to_concatenated
 from sandbox.train.device import make_fabric
 
 EXPERIMENT = load_experiment("gan/sort_of_clevr")
@@ -94,7 +94,7 @@ def _first_losses(arm: str, *, zeroed: bool) -> dict[str, float]:
     study = GanStudy(_config(arm, penalty_every=1, lr_d=1e-12, width=4, d_width=4), make_fabric("cpu", "32"))
     if zeroed:
         for layer in _coordinate_layers(study.modules["generator"], study.modules["discriminator"]):
-            nn.init.zeros_(layer.split_weight()[1])
+            nn.init.zeros_(layer.coordinate_weight)
     return {tag: float(value) for tag, value in study.step(1).items() if tag.startswith("loss/")}
 
 
@@ -110,11 +110,8 @@ def test_without_its_coordinate_weights_an_arm_has_the_losses_of_its_plain_one(p
 @pytest.mark.parametrize(("plain", "coord"), PAIRS)
 def test_the_arms_of_a_pair_start_from_the_same_content_weights(plain: str, coord: str) -> None:
     for a, b in zip(_networks(plain), _networks(coord), strict=True):
-        layers = dict(b.named_modules())
         for name, value in a.named_parameters():
-            layer = layers[name.rpartition(".")[0]]
-            content = isinstance(layer, CoordConv2d) and name.endswith("weight")
-            assert torch.equal(value, layer.split_weight()[0] if content else b.get_parameter(name)), name
+            assert torch.equal(value, b.get_parameter(name)), name
 
 
 # ---- no source of position but the coordinates
@@ -167,5 +164,5 @@ def test_the_planes_are_padded_as_the_image_is() -> None:
         x, pad = _random(2, layer.in_channels, 64, 64), layer.kernel_size[0] // 2
         both = torch.cat([x, coordinate_planes(64, 64).expand(2, -1, -1, -1)], 1)
         wrapped = torch.from_numpy(np.pad(both.numpy(), ((0, 0), (0, 0), (pad, pad), (pad, pad)), "wrap"))
-        expected = nn.functional.conv2d(wrapped, layer.weight, layer.bias, layer.stride)
+        expected = nn.functional.conv2d(wrapped, to_concatenated(layer), layer.bias, layer.stride)
         torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)

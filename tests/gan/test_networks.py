@@ -1,10 +1,13 @@
 """The published sizes, and one topology in both arms."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
 from gan.discriminators import MatchedDiscriminator, PaperDiscriminator
 from gan.generators import MatchedGenerator, PaperCoordGenerator, PaperGenerator
+from gan.spectral import normed
 from gan.study import GanConfig, make_networks
 from sandbox.nn.blocks import Convolutions
 from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d
@@ -76,7 +79,29 @@ def test_matched_arms_with_zero_coordinate_weights_are_one_network() -> None:
     for network in arms[1]:
         for layer in network.modules():
             if isinstance(layer, CoordConv2d):
-                torch.nn.init.zeros_(layer.split_weight()[1])
+                torch.nn.init.zeros_(layer.coordinate_weight)
     z, images = torch.randn(4, 256), torch.randn(4, 3, 64, 64)
     torch.testing.assert_close(arms[1][0](z), arms[0][0](z), atol=1e-5, rtol=0)
     torch.testing.assert_close(arms[1][1](images), arms[0][1](images), atol=1e-5, rtol=1e-5)
+
+
+def test_a_spectral_norm_is_that_of_content_and_coordinates_together() -> None:
+    torch.manual_seed(0)
+    layer = normed(CoordConv2d(3, 4, 3)).train()
+    for _ in range(30):
+        out = layer(torch.randn(2, 3, 5, 5))
+    whole = torch.cat([layer.weight, layer.coordinate_weight], 1).detach().flatten(1)
+    assert float(torch.linalg.matrix_norm(whole, 2)) == pytest.approx(1, abs=1e-3)
+    out.sum().backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in layer.parameters())
+    layer.eval()
+    x = torch.randn(2, 3, 5, 5)
+    assert torch.equal(layer(x), layer(x))
+    twin = deepcopy(layer)
+    with torch.no_grad():
+        twin.parametrizations.weight.original.mul_(100)
+        assert not torch.allclose(twin(x), layer(x))  # it is of its own weights
+    restored = normed(CoordConv2d(3, 4, 3)).eval()
+    restored.load_state_dict(layer.state_dict())
+    assert torch.equal(restored(x), layer(x))
+    assert normed(torch.nn.Linear(2, 2)).weight.shape == (2, 2)

@@ -159,7 +159,7 @@ def test_knowing_all_is_the_policy_itself_and_knowing_nothing_leaves_a_bias(laye
     with torch.no_grad():  # what is left of the coordinates is a bias
         for layer, side in zip(coordinate_layers(agent), (84, 20, 9), strict=layers == "all"):
             layer.bias.copy_(layer.position_map(torch.zeros(1, layer.in_channels, side, side)).mean((0, 2, 3)))
-            layer.split_weight()[1].zero_()
+            layer.coordinate_weight.zero_()
     torch.testing.assert_close(features(x / 255), blind, atol=1e-5, rtol=1e-4)
 
 
@@ -254,7 +254,7 @@ def test_the_score_without_coordinates_is_undefined_without_coordinates() -> Non
         found.append(study.evaluate()["score/return_without_coordinates"])
         if coord:
             with torch.no_grad():  # coordinates that say nothing: the same games
-                cast(CoordConv2d, study.model.policy.features_extractor.cnn[0]).split_weight()[1].zero_()  # type: ignore
+                cast(CoordConv2d, study.model.policy.features_extractor.cnn[0]).coordinate_weight.zero_()  # type: ignore
             scores = study.evaluate()
             assert scores["score/return_without_coordinates"] == scores["score/return"]
     assert math.isnan(found[0])

@@ -66,7 +66,7 @@ def _first_losses(arm: str, *, zeroed: bool) -> dict[str, float]:
     study = VaeStudy(_config(arm, width=4, e_width=4), make_fabric("cpu", "32"))
     if zeroed:
         for layer in _coordinate_layers(study.modules["encoder"], study.decoder):
-            nn.init.zeros_(layer.split_weight()[1])
+            nn.init.zeros_(layer.coordinate_weight)
     return {tag: float(value) for tag, value in study.step(1).items() if tag.startswith("loss/")}
 
 
@@ -88,11 +88,8 @@ def test_the_arms_of_a_pair_say_that_they_are_one(plain: str, coord: str) -> Non
 @pytest.mark.parametrize(("plain", "coord"), PAIRS)
 def test_the_arms_of_a_pair_start_from_the_same_content_weights(plain: str, coord: str) -> None:
     for a, b in zip(make_networks(_config(plain, seed=3)), make_networks(_config(coord, seed=3)), strict=True):
-        layers = dict(b.named_modules())
         for name, value in a.named_parameters():
-            layer = layers[name.rpartition(".")[0]]
-            content = isinstance(layer, CoordConv2d) and name.endswith("weight")
-            assert torch.equal(value, layer.split_weight()[0] if content else b.get_parameter(name)), name
+            assert torch.equal(value, b.get_parameter(name)), name
 
 
 # ---- no source of position but the coordinates

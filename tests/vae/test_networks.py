@@ -76,7 +76,7 @@ def test_arms_with_zero_coordinate_weights_are_one_network(decoder: str) -> None
     assert not torch.allclose(arms[1][1](z), arms[0][1](z), atol=1e-2)
     for network in arms[1]:
         for layer in _coordinate_layers(network):
-            nn.init.zeros_(layer.split_weight()[1])
+            nn.init.zeros_(layer.coordinate_weight)
     torch.testing.assert_close(arms[1][1](z), arms[0][1](z), atol=1e-5, rtol=1e-4)
     for ours, theirs in zip(arms[1][0](images), arms[0][0](images), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)

@@ -72,7 +72,7 @@ class PaperCoordPainter(nn.Module):
         """Logits of centres."""
         tiled = centres[:, :, None, None].expand(-1, -1, SIZE, SIZE)
         position = self.first.position_map(tiled).flatten(2).transpose(1, 2)  # (1, 4096, 32)
-        content = self.first.split_weight()[0].flatten(1)  # (32, 2)
+        content = self.first.weight.flatten(1)  # (32, 2)
         with full_precision(centres.device):  # bf16 would blur neighbouring positions
             x = F.relu(position + F.linear(centres, content)[:, None])
         for i, layer in enumerate(self.rest):

@@ -1,6 +1,6 @@
 """The network of a neurons run."""
 
-from sandbox.nn.coordconv import coordify
+from sandbox.nn.coordify import coordify
 from sandbox.nn.padded import make_convolutions
 from vision.neurons.spec import NeuronsConfig
 from vision.segment.networks import DeepLab, Head, SmallNet

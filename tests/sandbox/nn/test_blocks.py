@@ -79,13 +79,13 @@ def test_arms_share_their_content_weights_and_nothing_else_is_drawn_from_their_s
         torch.manual_seed(id(network) % 1000)  # what torch's own stream holds must not matter
         seed_parameters(network, 7, "net")
     for name in ("0", "2"):
-        content, coordinate = coord.get_submodule(name).split_weight()  # type: ignore[operator]
+        content, coordinate = (coord.get_parameter(f"{name}.{part}weight") for part in ("", "coordinate_"))
         torch.testing.assert_close(content, plain.get_parameter(f"{name}.weight"), atol=0, rtol=0)
         bound = content.abs().max().item()
         assert 0.5 * bound < coordinate.abs().max().item() <= 1.05 * bound
     with torch.no_grad():
         for name in ("0", "2"):
-            coord.get_submodule(name).split_weight()[1].zero_()  # type: ignore[operator]
+            coord.get_submodule(name).coordinate_weight.zero_()  # type: ignore[operator]
     x = torch.randn(2, 3, 6, 6)
     torch.testing.assert_close(coord.eval()(x), plain.eval()(x), atol=1e-6, rtol=0)
 

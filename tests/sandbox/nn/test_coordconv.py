@@ -11,15 +11,24 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from sandbox.nn import planes
+from sandbox.nn import maps, planes
 from sandbox.nn.coordconv import (
     CoordConv,
+    CoordConv1d,
     CoordConv2d,
+    CoordConv3d,
+    CoordConvTranspose1d,
     CoordConvTranspose2d,
+    CoordConvTranspose3d,
     add_map,
     content_bound,
     from_concatenated,
 )
+
+DOWN: dict[int, type[CoordConv]] = {1: CoordConv1d, 2: CoordConv2d, 3: CoordConv3d}
+UP: dict[int, type[CoordConv]] = {1: CoordConvTranspose1d, 2: CoordConvTranspose2d, 3: CoordConvTranspose3d}
+KINDS = [*DOWN.values(), *UP.values()]
+LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 PADDING_MODES = ["zeros", "reflect", "replicate", "circular"]
 
@@ -34,42 +43,45 @@ def assert_equal_to_concatenation(layer: CoordConv, x: Tensor, tolerance: float 
     out, reference = layer(x), concatenating(layer, x)
     assert out.shape == reference.shape
     torch.testing.assert_close(out, reference, rtol=0, atol=tolerance)
-    inputs = (x, layer.weight, layer.bias)
+    inputs = (x, layer.weight, layer.coordinate_weight, layer.bias)
     for ours, theirs in zip(gradients(out, *inputs), gradients(reference, *inputs), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
 
 
-def pair(low: int, high: int) -> st.SearchStrategy[tuple[int, int]]:
-    return st.tuples(st.integers(low, high), st.integers(low, high))
-
-
 @st.composite
 def layers_and_images(draw: st.DrawFn, transposed: bool) -> tuple[CoordConv, Tensor]:
+    axes = draw(st.sampled_from((1, 2, 2, 2, 3)))
+    most = {1: 6, 2: 6, 3: 3}[axes]
+
+    def each(low: int, high: int) -> tuple[int, ...]:
+        return tuple(draw(st.integers(low, high)) for _ in range(axes))
+
     groups = draw(st.integers(1, 3))
-    kernel, dilation, stride = draw(pair(1, 6)), draw(pair(1, 2)), draw(pair(1, 3))
+    kernel, dilation, stride = each(1, most), each(1, 2), each(1, 3)
+    with_r = draw(st.booleans())
     arguments: dict[str, Any] = {
         "stride": stride, "dilation": dilation, "groups": groups, "bias": draw(st.booleans()),
-        "with_r": draw(st.booleans()), "padding": draw(pair(0, 3)), "dtype": torch.float64,
+        "with_r": with_r, "padding": each(0, 3), "dtype": torch.float64,
+        "radius": draw(st.sampled_from(("centred", "offset"))) if with_r else "centred",
     }  # fmt: skip
     channels = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 2))
-    size = draw(pair(1, 9))
-    kind: type[CoordConv] = CoordConvTranspose2d if transposed else CoordConv2d
+    size = each(1, 9 if axes < 3 else 5)
     if transposed:
         room = [max(s, d) - 1 for s, d in zip(stride, dilation, strict=True)]
         arguments["output_padding"] = tuple(draw(st.integers(0, most)) for most in room)
-    layer = kind(*channels, kernel, **arguments)
+    layer = (UP if transposed else DOWN)[axes](*channels, kernel, **arguments)
     x = torch.randn(draw(st.integers(1, 3)), channels[0], *size, dtype=torch.float64)
-    if draw(st.booleans()):
-        layer, x = layer.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+    if axes > 1 and draw(st.booleans()):
+        layer, x = layer.to(memory_format=LAST[axes]), x.contiguous(memory_format=LAST[axes])
     return layer, x
 
 
 def fits(layer: CoordConv, x: Tensor) -> bool:
     """Whether the output has at least one pixel."""
-    for axis in (0, 1):
+    for axis in range(x.dim() - 2):
         size, padding = x.shape[2 + axis], layer.padding[axis]
         reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1)
-        if isinstance(layer, CoordConvTranspose2d):
+        if layer.transposed:
             grown = (size - 1) * layer.stride[axis] - 2 * padding + reach + layer.output_padding[axis] + 1
         else:
             grown = size + 2 * padding - reach
@@ -78,18 +90,45 @@ def fits(layer: CoordConv, x: Tensor) -> bool:
     return True
 
 
-@given(layers_and_images(transposed=False))
-@settings(max_examples=150, deadline=None, derandomize=True)
-def test_convolution_equals_concatenation(case: tuple[CoordConv, Tensor]) -> None:
-    assume(fits(*case))
-    assert_equal_to_concatenation(*case)
+# A table is multiplied at once where it has few elements; else the map is interpolated; else the planes are convolved.
+WAYS = pytest.mark.parametrize(("few", "most"), [(maps._FEW, maps._MOST), (0, maps._MOST), (0, 0)])
 
 
-@given(layers_and_images(transposed=True))
-@settings(max_examples=150, deadline=None, derandomize=True)
-def test_transposed_convolution_equals_concatenation(case: tuple[CoordConv, Tensor]) -> None:
-    assume(fits(*case))
-    assert_equal_to_concatenation(*case)
+@WAYS
+@pytest.mark.parametrize("transposed", [False, True])
+def test_it_equals_concatenation(few: int, most: int, transposed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps, "_FEW", few)
+    monkeypatch.setattr(maps, "_MOST", most)
+
+    @given(layers_and_images(transposed))
+    @settings(max_examples=120, deadline=None, derandomize=True)
+    def check(case: tuple[CoordConv, Tensor]) -> None:
+        assume(fits(*case))
+        planes.kept.clear()
+        assert_equal_to_concatenation(*case)
+
+    check()
+    planes.kept.clear()
+
+
+@WAYS
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_it_equals_concatenation_on_images_of_usual_sizes(
+    few: int, most: int, memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maps, "_FEW", few)
+    monkeypatch.setattr(maps, "_MOST", most)
+    planes.kept.clear()
+    for layer, size in (
+        (CoordConv2d(3, 4, 7, stride=2, padding=3, dtype=torch.float64), (56, 41)),
+        (CoordConv2d(2, 3, 3, padding=5, dilation=5, padding_mode="circular", dtype=torch.float64), (24, 31)),
+        (CoordConv2d(2, 3, 5, padding=2, padding_mode="reflect", dtype=torch.float64), (24, 31)),
+        (CoordConvTranspose2d(2, 3, 4, stride=2, padding=1, dtype=torch.float64), (24, 31)),
+        (CoordConvTranspose2d(2, 3, 2, stride=3, output_padding=1, dtype=torch.float64), (24, 31)),
+    ):
+        x = torch.randn(2, layer.in_channels, *size, dtype=torch.float64).contiguous(memory_format=memory_format)
+        assert_equal_to_concatenation(layer, x)
+    planes.kept.clear()
 
 
 @pytest.mark.parametrize("mode", PADDING_MODES)
@@ -112,28 +151,22 @@ def test_padding_set_after_construction_holds_as_in_torch() -> None:
     assert_equal_to_concatenation(layer, torch.randn(2, 2, 5, 7, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("kind", [CoordConv2d, CoordConvTranspose2d])
-def test_an_image_too_large_for_the_cached_basis(kind: type[CoordConv], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planes, "_BASIS_ELEMENTS", 0)
-    for memory_format in (torch.contiguous_format, torch.channels_last):
-        x = torch.randn(3, 4, 5, 7, dtype=torch.float64).contiguous(memory_format=memory_format)
-        assert_equal_to_concatenation(kind(4, 6, 3, stride=2, groups=2, dtype=torch.float64), x)
-
-
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_double_backward(transposed: bool, groups: int) -> None:
+def test_double_backward(transposed: bool, groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = CoordConvTranspose2d if transposed else CoordConv2d
-    for kernel in (3, 6):  # 6: the basis in two factors
-        layer = kind(2, 2, kernel, stride=2, padding=2, groups=groups, dtype=torch.float64)
+    for few in (maps._FEW, 0):
+        monkeypatch.setattr(maps, "_FEW", few)
+        planes.kept.clear()
+        layer = kind(2, 2, 3, stride=2, padding=2, groups=groups, dtype=torch.float64)
         x = torch.randn(2, 2, 4, 3, dtype=torch.float64, requires_grad=True)
 
-        def run(x: Tensor, weight: Tensor, bias: Tensor, layer: CoordConv = layer) -> Tensor:
-            del layer.weight, layer.bias
-            layer.weight, layer.bias = weight, bias
+        def run(x: Tensor, weight: Tensor, coordinate: Tensor, bias: Tensor, layer: CoordConv = layer) -> Tensor:
+            del layer.weight, layer.bias, layer.coordinate_weight
+            layer.weight, layer.bias, layer.coordinate_weight = weight, bias, coordinate
             return layer(x)
 
-        inputs = (x, layer.weight, layer.bias)
+        inputs = (x, layer.weight, layer.coordinate_weight, layer.bias)
         assert torch.autograd.gradcheck(run, inputs)
         assert torch.autograd.gradgradcheck(run, inputs)
 
@@ -148,18 +181,22 @@ def test_a_gradient_penalty_reaches_the_weight(autocast: bool) -> None:
             out = torch.tanh(network(layer, x)).sum()
             (slope,) = torch.autograd.grad(out, x, create_graph=True)
         slope.float().square().sum().backward()
-        results.append(layer.weight.grad)
+        assert layer.coordinate_weight.grad is not None
+        results.append(torch.cat([layer.weight.grad, layer.coordinate_weight.grad], 1))
     tolerance = 5e-2 if autocast else 1e-5
     scale = float(results[1].abs().max())
     torch.testing.assert_close(*results, rtol=tolerance, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("frozen", ["weight", "bias", "input", "weight and bias"])
+@pytest.mark.parametrize(
+    "frozen", ["weight", "coordinate", "bias", "input", "weight and bias", "all of weight, coordinate, bias"]
+)
 def test_frozen_parts_get_no_gradient(frozen: str) -> None:
     layer, x = CoordConv2d(2, 3, 3), torch.randn(2, 2, 5, 5, requires_grad="input" not in frozen)
     layer.weight.requires_grad_("weight" not in frozen)
     layer.bias.requires_grad_("bias" not in frozen)
-    inputs = [each for each in (x, layer.weight, layer.bias) if each.requires_grad]
+    layer.coordinate_weight.requires_grad_("coordinate" not in frozen)
+    inputs = [each for each in (x, layer.weight, layer.coordinate_weight, layer.bias) if each.requires_grad]
     for ours, theirs in zip(gradients(layer(x), *inputs), gradients(concatenating(layer, x), *inputs), strict=True):
         torch.testing.assert_close(ours, theirs)
 
@@ -241,7 +278,7 @@ def test_the_start_of_the_content_does_not_depend_on_the_coordinates(transposed:
     layer = (CoordConvTranspose2d if transposed else CoordConv2d)(32, 64, 3, groups=2, with_r=True)
     bound = content_bound(layer)
     assert bound == content_bound(plain)
-    for weight in (plain.weight, *layer.split_weight()):
+    for weight in (plain.weight, layer.weight, layer.coordinate_weight):
         assert 0.95 * bound < weight.abs().max() <= bound
 
 
@@ -278,9 +315,3 @@ def test_weights_that_do_not_fit_are_refused() -> None:
     layer = CoordConv2d(3, 4, 3)
     with pytest.raises(ValueError, match=r"\(4, 3, 3, 3\).*\(4, 5, 3, 3\)"):
         from_concatenated(layer, torch.zeros(4, 3, 3, 3))
-
-
-def test_spectral_norm_of_a_coordinate_layer() -> None:
-    layer = torch.nn.utils.parametrizations.spectral_norm(CoordConv2d(3, 4, 3), n_power_iterations=30)
-    layer(torch.randn(2, 3, 5, 5)).sum().backward()
-    assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=1e-3)

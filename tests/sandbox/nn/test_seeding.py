@@ -26,7 +26,7 @@ def drawn(coord: bool, seed: int = 0) -> nn.Sequential:
 
 def content(layer: nn.Module) -> Tensor:
     assert isinstance(layer, nn.Conv2d)
-    return layer.split_weight()[0] if isinstance(layer, CoordConv2d) else layer.weight
+    return layer.weight
 
 
 def test_a_layer_keeps_its_own_start_and_the_arms_share_it() -> None:
@@ -38,7 +38,7 @@ def test_a_layer_keeps_its_own_start_and_the_arms_share_it() -> None:
         assert float(made[3].weight.detach().std()) == pytest.approx(0.01, rel=0.5)
     assert torch.equal(content(plain[3]), content(coord[3]))
     assert torch.equal(content(plain[0]), content(coord[0]))
-    assert float(coord[3].split_weight()[1].detach().abs().max()) > 0
+    assert float(coord[3].coordinate_weight.detach().abs().max()) > 0
     assert not torch.equal(content(drawn(False, 1)[3]), content(plain[3]))
     assert torch.equal(content(drawn(False)[3]), content(plain[3]))
 

@@ -156,7 +156,7 @@ def test_without_its_coordinate_weights_an_arm_is_its_plain_one(task: str, plain
     layers = [layer for layer in b.network.modules() if isinstance(layer, CoordConv2d)]
     assert layers
     for layer in layers:
-        nn.init.zeros_(layer.split_weight()[1])
+        nn.init.zeros_(layer.coordinate_weight)
     expected, found, other = (float(study.step(1)["loss/train"]) for study in (a, b, moved))
     assert found == pytest.approx(expected, rel=1e-4)
     assert other != pytest.approx(expected, rel=1e-4)

@@ -1,0 +1,285 @@
+"""The coordinates' share of a convolution's output, computed at a few pixels and interpolated between them.
+
+Along one axis a window that lies inside the image sees coordinates that grow by one step from window to window, so the
+share of rows and columns is affine inside the image; it differs where a window meets the border. It is therefore
+computed at *knots* alone, the border's windows and the first and the last one inside, for each axis; every other pixel
+lies on a line between two of them. A transposed convolution of stride s has s such lines, one for each phase.
+
+`Table` holds what depends on sizes alone. For a map of few pixels, and for the radius, every pixel is a knot.
+"""
+
+import math
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from sandbox.nn.planes import Radius, distance, full_precision, kept, make_planes, ramp
+
+_FEW = 2**15  # elements of a table that is multiplied at once: one product costs less than the interpolation
+_MOST = 2**22  # elements of a table; beyond, a convolution of the planes costs less than the memory
+
+
+class Geometry(NamedTuple):
+    """How a layer moves over an image. The first five are ``torch.convolution``'s, in its order.
+
+    Attributes:
+        groups: of the content; the coordinates are seen by each.
+        kernel_size: pixels along each axis.
+        around: padding put on before the convolution, as ``F.pad`` takes it; empty for none.
+        mode: how that padding is filled, ``F.pad``'s name for it.
+        radius: of the radius plane; None for none.
+    """
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool
+    output_padding: tuple[int, ...]
+    groups: int
+    kernel_size: tuple[int, ...]
+    around: tuple[int, ...] = ()
+    mode: str = "constant"
+    radius: Radius | None = None
+
+
+def padded(x: Tensor, geometry: Geometry) -> Tensor:
+    """The image with the padding that ``torch.convolution`` cannot put around it."""
+    return F.pad(x, geometry.around, geometry.mode) if geometry.around else x
+
+
+class Axis(NamedTuple):
+    """What a kernel meets along one axis of an image; see `Geometry`."""
+
+    length: int
+    kernel: int
+    stride: int
+    before: int
+    after: int
+    dilation: int
+    transposed: bool
+    extra: int
+    mode: str
+
+    @property
+    def windows(self) -> int:
+        """How many there are."""
+        reach, padding = self.dilation * (self.kernel - 1), self.before + self.after
+        if self.transposed:
+            return (self.length - 1) * self.stride - padding + reach + self.extra + 1
+        return (self.length + padding - reach - 1) // self.stride + 1
+
+
+class Windows(NamedTuple):
+    """The windows of an axis.
+
+    Attributes:
+        pixel: ``(windows, kernel)``, which pixel each tap meets.
+        one: ``(windows, kernel)``, 1 where there is one, 0 in zero padding.
+        inside: ``(windows,)``, whether the window lies on the image.
+    """
+
+    pixel: Tensor
+    one: Tensor
+    inside: Tensor
+
+
+def windows(axis: Axis) -> Windows:
+    """Which pixels each window of an axis meets."""
+    taps = torch.arange(axis.kernel) * axis.dilation
+    steps = torch.arange(axis.windows)[:, None]
+    if axis.transposed:
+        steps = steps + axis.before - taps
+        place, met = steps.div(axis.stride, rounding_mode="floor"), steps % axis.stride == 0
+    else:
+        place = steps * axis.stride - axis.before + taps
+        met = torch.ones_like(place, dtype=torch.bool)
+    on = (place >= 0) & (place < axis.length)
+    inside = (on | ~met).all(1)
+    last = axis.length - 1
+    if axis.mode == "circular":
+        place = place % axis.length
+    elif axis.mode == "reflect":
+        place = last - (last - place.abs()).abs()
+    one = met & on if axis.mode == "constant" else met
+    return Windows(place.clamp(0, last), one.double(), inside)
+
+
+def _knots(axis: Axis, found: Windows) -> tuple[Tensor, Tensor]:
+    """The windows to compute ``(knots,)``, and how every one comes from them: ``(windows, knots)``, rows sum to 1."""
+    count, phases = len(found.inside), axis.stride if axis.transposed else 1
+    chosen = ~found.inside
+    lines = []
+    for phase in range(phases):
+        among = torch.arange(phase, count, phases)
+        among = among[found.inside[among]]
+        if len(among) > 0:
+            lines.append(among)
+            chosen[among[[0, -1]]] = True
+    knots = chosen.nonzero()[:, 0]
+    spread = torch.zeros(count, len(knots), dtype=torch.float64)
+    spread[knots, torch.arange(len(knots))] = 1.0
+    for among in lines:
+        first, last = (int(torch.searchsorted(knots, end)) for end in (among[0], among[-1]))
+        share = torch.linspace(0, 1, len(among), dtype=torch.float64)
+        spread[among] = 0.0
+        spread[among, last] = share
+        spread[among, first] += 1 - share
+    return knots, spread
+
+
+class Table(NamedTuple):
+    """What the map of a geometry and a size is made of, whatever the weights.
+
+    Attributes:
+        size: of the output image.
+        values: ``(c * taps, knots)``, the map of each single coordinate weight at the knots of all axes.
+        spreads: for each axis ``(windows, knots)``, the way from the knots to the windows; None where all are knots.
+    """
+
+    size: tuple[int, ...]
+    values: Tensor
+    spreads: tuple[Tensor | None, ...]
+
+
+def output_size(geometry: Geometry, size: tuple[int, ...]) -> tuple[int, ...]:
+    """The size of the output for images of a size; less than 1 where a kernel does not fit."""
+    return tuple(axis.windows for axis in axes_of(geometry, size))
+
+
+def axes_of(geometry: Geometry, size: tuple[int, ...]) -> list[Axis]:
+    """A layer's axes over an image of a size."""
+    count = len(size)
+    around = geometry.around[::-1] or (0,) * 2 * count  # F.pad begins with the last axis
+    return [Axis(length, geometry.kernel_size[k], geometry.stride[k], geometry.padding[k] + around[2 * k + 1],
+                 geometry.padding[k] + around[2 * k], geometry.dilation[k], geometry.transposed,
+                 geometry.output_padding[k], geometry.mode)
+            for k, length in enumerate(size)]  # fmt: skip
+
+
+def _make_table(
+    geometry: Geometry, size: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> Table | None:  # fmt: skip
+    axes, shape = axes_of(geometry, size), output_size(geometry, size)
+    if min(shape) < 1:
+        return None  # torch says what is wrong
+    found = [windows(axis) for axis in axes]
+    planes = len(size) + (geometry.radius is not None)
+    weights = planes * math.prod(geometry.kernel_size)
+    whole = weights * math.prod(shape) <= _FEW or geometry.radius is not None
+    spreads: list[Tensor | None] = [None] * len(size)
+    if not whole:
+        for k, (axis, each) in enumerate(zip(axes, found, strict=True)):
+            knots, spread = _knots(axis, each)
+            if len(knots) < shape[k]:
+                found[k] = Windows(each.pixel[knots], each.one[knots], each.inside[knots])
+                spreads[k] = spread.to(device, dtype)
+    if weights * math.prod(len(each.inside) for each in found) > _MOST:
+        return None
+    values = _values(found, size, geometry.radius)
+    return Table(shape, values.to(device, dtype), tuple(spreads))
+
+
+def _values(found: list[Windows], size: tuple[int, ...], radius: Radius | None) -> Tensor:
+    """The map of each single coordinate weight at chosen windows, in float64: ``(c * taps, windows of all axes)``."""
+    count, double, cpu = len(found), torch.float64, torch.device("cpu")
+    seen = [ramp(length, double, cpu)[each.pixel] * each.one for length, each in zip(size, found, strict=True)]
+    # Each is (windows, taps); of their outer product the taps of all axes come first.
+    order = [*range(1, 2 * count, 2), *range(0, 2 * count, 2)]
+    taps, places = math.prod(each.one.shape[1] for each in found), math.prod(len(each.one) for each in found)
+
+    def outer(factors: list[Tensor]) -> Tensor:
+        return reduce(lambda a, b: torch.tensordot(a, b, dims=0), factors).permute(order).reshape(taps, places)
+
+    maps = [outer([seen[k] if k == axis else each.one for k, each in enumerate(found)]) for axis in range(count)]
+    if radius is not None:
+        coordinates = [ramp(length, double, cpu)[each.pixel] for length, each in zip(size, found, strict=True)]
+        ones = [torch.ones_like(each.one) for each in found]
+        spread = [outer([coordinates[k] if k == axis else ones[k] for k in range(count)]) for axis in range(count)]
+        maps.append(distance(spread, radius) * outer([each.one for each in found]))
+    return torch.cat(maps)
+
+
+def table_of(geometry: Geometry, size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Table | None:
+    """The table of a geometry over images of a size, cached; None where it would be too large."""
+    key = ("table", geometry._replace(groups=1), size, dtype, device)
+    found = kept.get(key, lambda: (_make_table(geometry, size, dtype, device),))
+    return found[0]
+
+
+def position_map(
+    coordinate: Float[Tensor, "o weights"], bias: Float[Tensor, " o"] | None, table: Table, channels_last: bool
+) -> Float[Tensor, "o *size"]:
+    """The coordinates' share of the output, bias included, in the memory format asked for."""
+    outputs, counts = len(coordinate), _counts(table)
+    if channels_last:
+        transposed = table.values.t(), coordinate.t()
+        flat = torch.mm(*transposed) if bias is None else torch.addmm(bias, *transposed)  # (knots of all axes, o)
+        before, after = 1, math.prod(counts) * outputs
+        for spread, count in zip(table.spreads, counts, strict=True):
+            after //= count
+            if spread is not None:
+                flat, count = _along(spread, flat.view(before, count, after)), len(spread)
+            before *= count
+        return flat.view(*table.size, outputs).movedim(-1, 0)
+    values = table.values
+    flat = torch.mm(coordinate, values) if bias is None else torch.addmm(bias[:, None], coordinate, values)
+    before, after = outputs * math.prod(counts), 1
+    for spread, count in zip(reversed(table.spreads), reversed(counts), strict=True):
+        before //= count
+        if spread is not None:
+            flat, count = _along(spread, flat.view(before, count, after)), len(spread)
+        after *= count
+    return flat.view(outputs, *table.size)
+
+
+def map_gradients(position: Float[Tensor, "o *size"], table: Table) -> tuple[Tensor, Tensor]:
+    """Of a map's gradient: those of the coordinate weights ``(o, weights)`` and of the bias ``(o,)``."""
+    outputs, lengths = len(position), list(table.size)
+    with full_precision(position.device):
+        # The first axis that is taken is one large product, and what is left is small.
+        if position.is_contiguous():
+            flat, before, after = position, outputs * math.prod(lengths), 1
+            for spread, length in zip(reversed(table.spreads), reversed(lengths), strict=True):
+                before //= length
+                if spread is not None:
+                    flat, length = _along(spread.t(), flat.reshape(before, length, after)), spread.shape[1]
+                after *= length
+            flat = flat.reshape(outputs, -1).t()
+        else:
+            flat, before, after = position.movedim(0, -1), 1, outputs * math.prod(lengths)
+            for spread, length in zip(table.spreads, lengths, strict=True):
+                after //= length
+                if spread is not None:
+                    flat, length = _along(spread.t(), flat.reshape(before, length, after)), spread.shape[1]
+                before *= length
+            flat = flat.reshape(-1, outputs)
+        return torch.mm(table.values, flat).t(), flat.sum(0)
+
+
+def _counts(table: Table) -> list[int]:
+    """Knots along each axis."""
+    return [length if spread is None else spread.shape[1]
+            for length, spread in zip(table.size, table.spreads, strict=True)]  # fmt: skip
+
+
+def _along(matrix: Tensor, x: Tensor) -> Tensor:
+    """``(m, k)`` times the middle axis of ``(before, k, after)``: ``(before, m, after)``."""
+    if len(x) == 1:
+        return torch.mm(matrix, x[0])[None]
+    if x.shape[2] == 1:
+        return torch.mm(x[:, :, 0], matrix.t())[:, :, None]
+    return torch.bmm(matrix.expand(len(x), -1, -1), x)
+
+
+def convolved_planes(
+    geometry: Geometry, size: tuple[int, ...], coordinate: Tensor, bias: Tensor | None
+) -> Float[Tensor, "1 o *size"]:
+    """The same map by a convolution of the planes: for graphs, and where a table would be too large."""
+    device = coordinate.device
+    with full_precision(device):
+        planes = padded(make_planes(size, geometry.radius, coordinate.dtype, device)[None], geometry)
+        return torch.convolution(planes, coordinate, bias, *geometry[:5], 1)
