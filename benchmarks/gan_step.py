@@ -4,7 +4,7 @@
 
 Ours: the precision and layout that `--precision auto` resolves to, coordinates as a map, upsampling folded into the
 convolution, `--compile` on request. Plain: float32, default layout, eager, coordinates concatenated to each layer's
-input, images upsampled before they are convolved. Same networks, parameters, batch and data; that both compute the same
+input, images upsampled before they are convolved. Same networks, weights, batch and data; that both compute the same
 images is checked first. A round times the same stretch of steps on each side (penalty steps at the rate of the recipe);
 the ratio is the median over rounds. Goal: 4 on two CPU cores with bf16 instructions, 3 on a GPU.
 """
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from machine import machine
 from torch import Tensor, nn
 
 from gan.study import GanStudy
@@ -23,22 +24,22 @@ from sandbox.base.errors import RunError
 from sandbox.base.guard import guarded
 from sandbox.cli.train import parse
 from sandbox.nn.blocks import UpBlock
-from sandbox.nn.coordconv import CoordConv2d, coordinate_planes
+from sandbox.nn.coordconv import CoordConv2d, coordinate_planes, to_concatenated
 from sandbox.train.device import make_fabric, resolve_device, resolve_precision
 
 
-class Concatenating(nn.Module):
-    """A coordinate layer as it is commonly written, on the weights of one of ours."""
+class Concatenating(nn.Conv2d):
+    """A coordinate layer as it is commonly written, with the weights of one of ours."""
 
     def __init__(self, layer: CoordConv2d) -> None:
-        super().__init__()
-        self.layer = layer
+        weight = to_concatenated(layer)
+        super().__init__(weight.shape[1], layer.out_channels, layer.kernel_size, layer.stride, layer.padding,
+                         padding_mode=layer.padding_mode, bias=layer.bias is not None)  # fmt: skip
+        self.weight, self.bias, self.with_r = nn.Parameter(weight), layer.bias, layer.with_r
 
     def forward(self, x: Tensor) -> Tensor:
-        layer = self.layer
-        planes = coordinate_planes(x.shape[2], x.shape[3], with_r=layer.with_r, dtype=x.dtype, device=x.device)
-        x = torch.cat([x, planes.expand(len(x), -1, -1, -1)], dim=1)
-        return layer._conv_forward(x, layer.weight, layer.bias)
+        planes = coordinate_planes(x.shape[2], x.shape[3], with_r=self.with_r, dtype=x.dtype, device=x.device)
+        return super().forward(torch.cat([x, planes.expand(len(x), -1, -1, -1)], dim=1))
 
 
 class Upsampling(nn.Module):
@@ -54,7 +55,7 @@ class Upsampling(nn.Module):
 
 
 def write_plainly(network: nn.Module) -> None:
-    """Replaces the layers that compute by an identity; the function and the parameters stay the same."""
+    """Replaces the layers that compute by an identity; the function stays the same."""
     plain = {CoordConv2d: Concatenating, UpBlock: Upsampling}
     for kind, substitute in plain.items():
         for parent in list(network.modules()):
@@ -67,11 +68,13 @@ def make_sides(arguments: list[str]) -> tuple[GanStudy, GanStudy]:
     order = parse("gan", ["--arm", "coord", *arguments])
     device = resolve_device(order.device)  # type: ignore[arg-type]
     precision = resolve_precision(order.config.precision, device)
-    print(f"{device}, ours {precision}, plain float32, batch {order.config.batch}, {torch.get_num_threads()} threads")
+    print(f"{machine(device)}; ours {precision}, plain float32, batch {order.config.batch}")
     ours = GanStudy(order.config, make_fabric(device, precision))
     plain = GanStudy(order.config.model_copy(update={"compile": False}), make_fabric(device, "32"))
-    for network in plain.modules.values():
+    for name, network in plain.modules.items():
         write_plainly(network)
+        if name in plain.optimisers:  # of the weights that are there now
+            plain.optimisers[name].param_groups[0]["params"] = list(network.parameters())
     return ours, plain
 
 
@@ -115,7 +118,8 @@ def main() -> None:
     ratio, low, high = statistics.median(ratios), min(ratios), max(ratios)
     print(f"plain {plain_ms:.1f} ms, ours {ours_ms:.1f} ms a step; ratio {ratio:.2f} (rounds {low:.2f} to {high:.2f})")
     if options.json:
-        document = {"ratio": ratio, "rounds": ratios, "plain_ms": plain_ms, "ours_ms": ours_ms,
+        document = {"machine": machine(str(ours.fabric.device)),
+                    "ratio": ratio, "rounds": ratios, "plain_ms": plain_ms, "ours_ms": ours_ms,
                     "threads": torch.get_num_threads(), "device": str(ours.fabric.device)}  # fmt: skip
         options.json.write_text(json.dumps(document, indent=2) + "\n")
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from sandbox.nn.planes import Radius, distance, full_precision, kept, make_planes, ramp
+from sandbox.nn.planes import Radius, distance, kept, make_planes, ramp
 
 _FEW = 2**15  # elements of a table that is multiplied at once: one product costs less than the interpolation
 _MOST = 2**22  # elements of a table; beyond, a convolution of the planes costs less than the memory
@@ -137,12 +137,18 @@ class Table(NamedTuple):
     Attributes:
         size: of the output image.
         values: ``(c * taps, knots)``, the map of each single coordinate weight at the knots of all axes.
-        spreads: for each axis ``(windows, knots)``, the way from the knots to the windows; None where all are knots.
+        spreads: for each axis ``(windows, knots)``, the way from the knots to the windows; None where all are knots,
+            and nothing at all where they are on every axis.
     """
 
     size: tuple[int, ...]
     values: Tensor
     spreads: tuple[Tensor | None, ...]
+
+    def ways(self) -> list[tuple[Tensor | None, int]]:
+        """Of each axis, the way from its knots, and how many they are; of none where all windows are knots."""
+        return [(spread, length if spread is None else spread.shape[1])
+                for spread, length in zip(self.spreads, self.size, strict=bool(self.spreads))]  # fmt: skip
 
 
 def output_size(geometry: Geometry, size: tuple[int, ...]) -> tuple[int, ...]:
@@ -180,7 +186,7 @@ def _make_table(
     if weights * math.prod(len(each.inside) for each in found) > _MOST:
         return None
     values = _values(found, size, geometry.radius)
-    return Table(shape, values.to(device, dtype), tuple(spreads))
+    return Table(shape, values.to(device, dtype), tuple(spreads) if any(each is not None for each in spreads) else ())
 
 
 def _values(found: list[Windows], size: tuple[int, ...], radius: Radius | None) -> Tensor:
@@ -211,59 +217,27 @@ def table_of(geometry: Geometry, size: tuple[int, ...], dtype: torch.dtype, devi
 
 
 def position_map(
-    coordinate: Float[Tensor, "o weights"], bias: Float[Tensor, " o"] | None, table: Table, channels_last: bool
-) -> Float[Tensor, "o *size"]:
-    """The coordinates' share of the output, bias included, in the memory format asked for."""
-    outputs, counts = len(coordinate), _counts(table)
+    coordinate: Float[Tensor, "o weights"], table: Table, channels_last: bool
+) -> Float[Tensor, "1 o *size"]:
+    """The coordinates' share of the output, in the memory format asked for."""
+    outputs = len(coordinate)
     if channels_last:
-        transposed = table.values.t(), coordinate.t()
-        flat = torch.mm(*transposed) if bias is None else torch.addmm(bias, *transposed)  # (knots of all axes, o)
-        before, after = 1, math.prod(counts) * outputs
-        for spread, count in zip(table.spreads, counts, strict=True):
+        flat = torch.mm(table.values.t(), coordinate.t())  # (knots of all axes, o)
+        before, after = 1, flat.numel()
+        for spread, count in table.ways():
             after //= count
             if spread is not None:
                 flat, count = _along(spread, flat.view(before, count, after)), len(spread)
             before *= count
-        return flat.view(*table.size, outputs).movedim(-1, 0)
-    values = table.values
-    flat = torch.mm(coordinate, values) if bias is None else torch.addmm(bias[:, None], coordinate, values)
-    before, after = outputs * math.prod(counts), 1
-    for spread, count in zip(reversed(table.spreads), reversed(counts), strict=True):
+        return flat.view(1, *table.size, outputs).movedim(-1, 1)
+    flat = torch.mm(coordinate, table.values)
+    before, after = flat.numel(), 1
+    for spread, count in reversed(table.ways()):
         before //= count
         if spread is not None:
             flat, count = _along(spread, flat.view(before, count, after)), len(spread)
         after *= count
-    return flat.view(outputs, *table.size)
-
-
-def map_gradients(position: Float[Tensor, "o *size"], table: Table) -> tuple[Tensor, Tensor]:
-    """Of a map's gradient: those of the coordinate weights ``(o, weights)`` and of the bias ``(o,)``."""
-    outputs, lengths = len(position), list(table.size)
-    with full_precision(position.device):
-        # The first axis that is taken is one large product, and what is left is small.
-        if position.is_contiguous():
-            flat, before, after = position, outputs * math.prod(lengths), 1
-            for spread, length in zip(reversed(table.spreads), reversed(lengths), strict=True):
-                before //= length
-                if spread is not None:
-                    flat, length = _along(spread.t(), flat.reshape(before, length, after)), spread.shape[1]
-                after *= length
-            flat = flat.reshape(outputs, -1).t()
-        else:
-            flat, before, after = position.movedim(0, -1), 1, outputs * math.prod(lengths)
-            for spread, length in zip(table.spreads, lengths, strict=True):
-                after //= length
-                if spread is not None:
-                    flat, length = _along(spread.t(), flat.reshape(before, length, after)), spread.shape[1]
-                before *= length
-            flat = flat.reshape(-1, outputs)
-        return torch.mm(table.values, flat).t(), flat.sum(0)
-
-
-def _counts(table: Table) -> list[int]:
-    """Knots along each axis."""
-    return [length if spread is None else spread.shape[1]
-            for length, spread in zip(table.size, table.spreads, strict=True)]  # fmt: skip
+    return flat.view(1, outputs, *table.size)
 
 
 def _along(matrix: Tensor, x: Tensor) -> Tensor:
@@ -276,10 +250,8 @@ def _along(matrix: Tensor, x: Tensor) -> Tensor:
 
 
 def convolved_planes(
-    geometry: Geometry, size: tuple[int, ...], coordinate: Tensor, bias: Tensor | None
-) -> Float[Tensor, "1 o *size"]:
+    geometry: Geometry, size: tuple[int, ...], coordinate: Tensor
+) -> Float[Tensor, "1 o *size"]:  # fmt: skip
     """The same map by a convolution of the planes: for graphs, and where a table would be too large."""
-    device = coordinate.device
-    with full_precision(device):
-        planes = padded(make_planes(size, geometry.radius, coordinate.dtype, device)[None], geometry)
-        return torch.convolution(planes, coordinate, bias, *geometry[:5], 1)
+    planes = padded(make_planes(size, geometry.radius, coordinate.dtype, coordinate.device)[None], geometry)
+    return torch.convolution(planes, coordinate, None, *geometry[:5], 1)

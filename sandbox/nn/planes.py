@@ -101,12 +101,21 @@ def ramp(length: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor,
     return (2 * steps - (length - 1)) / max(length - 1, 1)
 
 
+def _is_symbolic(length: object) -> bool:
+    return isinstance(length, torch.SymInt)
+
+
 def make_planes(size: tuple[int, ...], radius: Radius | None, dtype: torch.dtype, device: torch.device) -> Tensor:
     """``coordinate_planes`` without the cache."""
     # Built in float32 at least: bfloat16 cannot count the pixels of a row beyond 256.
     wide = dtype if dtype == torch.float64 else torch.float32
     planes = []
     for axis, length in enumerate(size):
+        if _is_symbolic(length):
+            # Counted without a broadcast, which would ask whether there is but one pixel, and forbid it or the rest.
+            count = torch.ones(size, dtype=wide, device=device).cumsum(axis)
+            planes.append((2 * count - (length + 1)) / torch.sym_max(length - 1, 1))
+            continue
         shape = [length if other == axis else 1 for other in range(len(size))]
         planes.append(ramp(length, wide, device).view(shape).expand(size))
     if radius is not None:

@@ -51,7 +51,8 @@ def test_coordinates_are_where_they_are_asked_for(layers: Any, known: list[bool]
         layer for layer in CoordCNN(SPACE, coord_layers=layers, with_r=True).cnn if isinstance(layer, torch.nn.Conv2d)
     ]
     assert [isinstance(layer, CoordConv2d) for layer in convs] == known
-    assert convs[0].weight.shape == (32, 4 + 3, 8, 8)
+    assert isinstance(convs[0], CoordConv2d)
+    assert convs[0].coordinate_weight.shape == (32, 3, 8, 8)
     assert not any(
         isinstance(layer, CoordConv2d) for layer in CoordCNN(SPACE, coord=False, coord_layers=layers).modules()
     )
@@ -107,15 +108,13 @@ def test_both_arms_start_from_the_same_content_weights(heads: str) -> None:
         torch.manual_seed(seed + 17)  # nothing comes from the global stream
         seed_policy(policy, seed)
     plain, weights = conv.state_dict(), coord.state_dict()
-    assert plain.keys() == weights.keys()
-    differing = {name for name in plain if plain[name].shape != weights[name].shape}
-    assert {name.split(".", 1)[1] for name in differing} == {"cnn.0.weight"}
+    assert {name.split(".", 1)[1] for name in weights.keys() ^ plain.keys()} == {"cnn.0.coordinate_weight"}
     for name, value in plain.items():
-        assert torch.equal(value, weights[name][:, :4] if name in differing else weights[name])
+        assert torch.equal(value, weights[name])
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in weights.items())
-    first = weights["features_extractor.cnn.0.weight"]
+    first, coordinates = (weights[f"features_extractor.cnn.0.{part}weight"] for part in ("", "coordinate_"))
     assert not torch.equal(first, other.state_dict()["features_extractor.cnn.0.weight"])
-    assert first[:, 4:].std() == pytest.approx(float(first[:, :4].std()), rel=0.1)
+    assert coordinates.std() == pytest.approx(float(first.std()), rel=0.1)
     flat = plain["features_extractor.cnn.0.weight"].flatten(1)
     torch.testing.assert_close(flat @ flat.T, 2 * torch.eye(32), atol=1e-4, rtol=0)  # orthogonal, gain sqrt(2)
     assert plain["action_net.weight"].norm(dim=1) == pytest.approx(0.01, rel=1e-3)

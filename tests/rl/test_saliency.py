@@ -61,7 +61,8 @@ class OnePlace(BaseFeaturesExtractor):
         super().__init__(space, 1)
         self.conv = CoordConv2d(4, 1, 1)
         with torch.no_grad():
-            self.conv.weight.copy_(torch.tensor([0.0, 0, 0, 0, 1, 0])[None, :, None, None])
+            self.conv.weight.zero_()
+            self.conv.coordinate_weight.copy_(torch.tensor([1.0, 0])[None, :, None, None])
             self.conv.bias.zero_()
 
     def forward(self, observations: Tensor) -> Tensor:

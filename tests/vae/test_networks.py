@@ -99,4 +99,5 @@ def test_without_padding_or_coordinates_a_broadcast_decoder_paints_one_flat_colo
 def test_the_first_layer_of_a_broadcast_decoder_sees_the_latent_and_the_place() -> None:
     decoder = BroadcastDecoder(Convolutions(True, "first"), 5, 8)
     (layer,) = _coordinate_layers(decoder)
-    assert layer.weight.shape == (8, 5 + 2, 3, 3)
+    assert layer.weight.shape == (8, 5, 3, 3)
+    assert layer.coordinate_weight.shape == (8, 2, 3, 3)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sandbox.experiment.file import load_experiment
 from sandbox.nn.blocks import Convolutions
-from sandbox.nn.coordconv import CoordConv2d, coordinate_planes
+from sandbox.nn.coordconv import CoordConv2d, coordinate_planes, to_concatenated
 from sandbox.train.device import make_fabric
 from vision.coordinates.networks import (
     MatchedPainter,
@@ -53,7 +53,7 @@ def test_the_painter_computes_what_concatenating_would() -> None:
     network, centres = PaperCoordPainter(with_r=True), torch.rand(3, 2) * 2 - 1
     tiled = centres[:, :, None, None].expand(-1, -1, 64, 64)
     x = torch.cat([tiled, coordinate_planes(64, 64, with_r=True).expand(3, -1, -1, -1)], 1)
-    x = nn.functional.conv2d(x, network.first.weight, network.first.bias)
+    x = nn.functional.conv2d(x, to_concatenated(network.first), network.first.bias)
     for layer in network.rest:
         x = layer(x.relu())
     torch.testing.assert_close(network(centres), x)
@@ -69,7 +69,7 @@ def _solve_painter(network: PaperCoordPainter, sharpness: float) -> None:
         parameter.zero_()
     for channel, (axis, sign) in enumerate([(0, 1), (0, -1), (1, 1), (1, -1)]):
         network.first.weight[channel, axis] = sign  # content: the centre
-        network.first.weight[channel, 2 + axis] = -sign  # coordinates: the pixel
+        network.first.coordinate_weight[channel, axis] = -sign  # coordinates: the pixel
     for layer in list(network.rest)[:-1]:
         assert isinstance(layer, nn.Conv2d)
         layer.weight[:4, :4, 0, 0] = torch.eye(4)
@@ -115,7 +115,7 @@ def test_a_reader_set_by_hand_reads_every_position() -> None:
     first, *rest = network.convs
     assert isinstance(first, CoordConv2d)
     for axis in (0, 1):  # 2 x pixel + coordinate - 2: nowhere but at the pixel does it exceed -1
-        first.weight[axis, 0], first.weight[axis, 1 + axis] = 2.0, 1.0
+        first.weight[axis, 0], first.coordinate_weight[axis, axis] = 2.0, 1.0
         assert first.bias is not None
         first.bias[axis] = -2.0
         for layer in rest:
