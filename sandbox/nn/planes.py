@@ -109,12 +109,12 @@ def make_planes(size: tuple[int, ...], radius: Radius | None, dtype: torch.dtype
     """``coordinate_planes`` without the cache."""
     # Built in float32 at least: bfloat16 cannot count the pixels of a row beyond 256.
     wide = dtype if dtype == torch.float64 else torch.float32
-    planes = []
+    planes: list[Tensor] = []
     for axis, length in enumerate(size):
         if _is_symbolic(length):
             # Counted without a broadcast, which would ask whether there is but one pixel, and forbid it or the rest.
             count = torch.ones(size, dtype=wide, device=device).cumsum(axis)
-            planes.append((2 * count - (length + 1)) / torch.sym_max(length - 1, 1))
+            planes.append((2 * count - (length + 1)) / max(length - 1, 1))
             continue
         shape = [length if other == axis else 1 for other in range(len(size))]
         planes.append(ramp(length, wide, device).view(shape).expand(size))
