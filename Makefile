@@ -1,5 +1,6 @@
 # make demo: environment, both arms of the default GAN comparison on one seed, the report.
-# make test: environment, all tests but the slow ones.   make test-slow: the slow ones, kills and benchmarks among them.
+# make test: environment, all tests but the slow ones.   make test-slow: the slow ones, kills and benchmarks among them;
+#   make test-slow PART=3/12: a twelfth of them.
 # make check: lint, types and the quickest tests, in two minutes.   make PYTHON=python3.12 ...: another Python.
 PYTHON ?= python3
 VENV := .venv
@@ -20,8 +21,8 @@ test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) -m "not slow" $(TESTS)
 
 test-slow: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) -m slow $(TESTS)
-	FAULTS_EXAMPLES=2000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) tests/faults/test_configs.py
+	SLOW_PART=$(PART) OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) -m slow $(TESTS)
+	$(if $(PART),,FAULTS_EXAMPLES=2000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) tests/faults/test_configs.py)
 
 check: lint type
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) -m "not slow" $(QUICK)

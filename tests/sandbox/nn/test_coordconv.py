@@ -297,18 +297,20 @@ def test_add_map_adds_in_place_and_sums_the_gradient() -> None:
 @pytest.mark.parametrize("order", ["rows_first", "columns_first"])
 @pytest.mark.parametrize("with_r", [False, True])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_weights_of_a_concatenating_port_load(order: Any, with_r: bool, groups: int) -> None:
-    coordinates = groups * (3 if with_r else 2)
-    x = torch.randn(2, 4, 5, 7)
-    full = concatenate(x, groups, with_r, order)
-    port = nn.Conv2d(4 + coordinates, 6, 3, groups=groups)
-    ours = CoordConv2d(4, 6, 3, groups=groups, with_r=with_r)
-    ours.load_state_dict({**port.state_dict(), "weight": from_concatenated(ours, port.weight, order)})
-    torch.testing.assert_close(ours(x), port(full))
-    port_up = nn.ConvTranspose2d(4 + coordinates, 6, 3, groups=groups)
-    ours_up = CoordConvTranspose2d(4, 6, 3, groups=groups, with_r=with_r)
-    ours_up.load_state_dict({**port_up.state_dict(), "weight": from_concatenated(ours_up, port_up.weight, order)})
-    torch.testing.assert_close(ours_up(x), port_up(full))
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_a_concatenating_port_load_and_go_back(
+    kind: type[CoordConv], order: Any, with_r: bool, groups: int
+) -> None:
+    ours = kind(4, 6, 3, groups=groups, with_r=with_r)
+    plain: Any = ours.__class__.__mro__[2]
+    size = (5, 7, 6)[: len(ours.kernel_size)]
+    x = torch.randn(2, 4, *size)
+    port = plain(4 + groups * ours.coordinates, 6, 3, groups=groups)
+    weight = from_concatenated(ours, port.weight, order)
+    ours.load_state_dict({**port.state_dict(), "weight": weight})
+    torch.testing.assert_close(ours(x), port(concatenate(x, groups, with_r, order)))
+    assert torch.equal(to_concatenated(ours, order), port.weight)
+    ours.load_state_dict(ours.state_dict())
 
 
 def test_weights_that_do_not_fit_are_refused() -> None:
