@@ -32,6 +32,7 @@ from sandbox.base.errors import UserError
 from sandbox.base.seeding import keyed_generator
 from sandbox.base.types import PathKind, Picture, Sheet, Walks
 from sandbox.film.grids import tile
+from sandbox.nn.blocks import channels_last
 from sandbox.train import processes
 from sandbox.train.encoder import Encoder
 from sandbox.train.study import Filmed, State, Study
@@ -56,7 +57,7 @@ def make_agent(config: RlConfig, env: AtariVecEnv, device: str, *, bf16: bool = 
         },
     )  # fmt: skip
     seed_policy(model.policy, config.seed)
-    if bf16:
+    if channels_last(model.device.type, bf16):
         model.policy.to(memory_format=torch.channels_last)  # after stable-baselines3's own draw, which cannot have it
     if config.compile:
         for part in model.policy.modules():

@@ -30,6 +30,7 @@ from sandbox.base.errors import UserError, nearest
 from sandbox.base.types import PathKind, Picture, Sheet, Walks
 from sandbox.experiment.config import Config
 from sandbox.experiment.content import Content
+from sandbox.nn.blocks import channels_last
 from sandbox.nn.counting import multiply_adds
 from sandbox.train.encoder import Encoder
 from sandbox.train.processes import average_buffers, average_gradients
@@ -143,7 +144,7 @@ class Study(ABC, Generic[C]):
         return self.modules[name]
 
     def add_network(self, name: str, network: N, *, compiled: bool = True) -> N:
-        """Takes a network in: onto the device, in the layout of the precision, compiled if the run asks for it.
+        """Takes a network in: onto the device, in the layout that is faster there, compiled if the run asks for it.
 
         Args:
             name: names it in checkpoints and costs.
@@ -151,7 +152,7 @@ class Study(ABC, Generic[C]):
             compiled: whether ``compile`` is for this one.
         """
         self.fabric.to_device(network)
-        if self.bf16:
+        if channels_last(self.fabric.device.type, self.bf16):
             network.to(memory_format=torch.channels_last)
         if compiled and self.config.compile:
             network.compile()  # in place: the class and the names stay

@@ -181,7 +181,9 @@ def test_auto_on_a_gpu_asks_the_gpu(monkeypatch: pytest.MonkeyPatch, has: bool, 
     assert resolve_precision("auto", "cuda") == precision
 
 
-def test_bf16_computes_channels_last_and_refuses_to_continue_a_float32_run(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_cpu_computes_channels_last_and_bf16_refuses_to_continue_a_float32_run(
+    workshop: Workshop, tmp_path: Path
+) -> None:
     seen = workshop.start("""
 import torch, sandbox.train.device, gan.study
 for precision in ("bf16", "32"):
@@ -195,7 +197,7 @@ for precision in ("bf16", "32"):
     assert seen.wait() == 0, seen.stderr
     bf16, last, full, other = seen.stdout.split()
     assert (bf16, last, full) == ("torch.bfloat16", "True", "torch.float32")
-    assert other == "False"
+    assert other == "True"
     assert workshop.toy("--root", tmp_path).wait() == 0  # its config says 32
     refused = workshop.toy("--root", tmp_path, "--precision", "bf16")
     assert refused.wait() == 2
