@@ -13,7 +13,6 @@ from sandbox.nn.planes import autocasts, full_precision, is_traced
 
 _DOWN: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _UP: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
-_WIDE = (torch.float32, torch.float64)
 _LARGE = 2**15  # elements of an output from which on the sum over the batch is worth a node of its own
 
 
@@ -68,15 +67,15 @@ def add_map(out: Float[Tensor, "..."], position: Float[Tensor, "1 c *size"]) -> 
     return result
 
 
-def _content(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    """torch's own convolution; in a graph an operation that every exporter knows."""
+def _content(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """torch's own convolution, without its bias; in a graph an operation that every exporter knows."""
     axes, x = len(geometry.kernel_size), padded(x, geometry)
     stride, padding, dilation, _, extra, groups = geometry[:6]
     out: Tensor
     if geometry.transposed:
-        out = _UP[axes](x, weight, bias, stride, padding, extra, groups, dilation)
+        out = _UP[axes](x, weight, None, stride, padding, extra, groups, dilation)
     else:
-        out = _DOWN[axes](x, weight, bias, stride, padding, dilation, groups)
+        out = _DOWN[axes](x, weight, None, stride, padding, dilation, groups)
     return out
 
 
@@ -89,11 +88,9 @@ def own_map(
         table = table_of(geometry, size, coordinate.dtype, coordinate.device)
     with full_precision(coordinate.device):
         if table is None:
-            found = convolved_planes(geometry, size, coordinate)
-        else:
-            matrix = (coordinate.transpose(0, 1) if geometry.transposed else coordinate).flatten(1)
-            found = position_map(matrix, table, channels_last)
-        return found if bias is None else found + bias.view(-1, *(1,) * len(size))
+            return convolved_planes(geometry, size, coordinate, bias)
+        matrix = (coordinate.transpose(0, 1) if geometry.transposed else coordinate).flatten(1)
+        return position_map(matrix, bias, table, channels_last)
 
 
 def coordinate_convolution(
@@ -112,10 +109,9 @@ def coordinate_convolution(
         RuntimeError: ``x`` and ``weight`` differ in type, or their channels do not fit.
     """
     size = tuple(x.shape[-len(geometry.kernel_size) :])
-    # In half precision the bias belongs to the map, or the output would be rounded once more.
-    with_content = bias is not None and bias.dtype in _WIDE and not autocasts(x.device.type)
-    out = _content(x, weight, bias if with_content else None, geometry)
-    return add_map(out, own_map(size, coordinate, None if with_content else bias, geometry, not out.is_contiguous()))
+    # The bias belongs to the map: its gradient is a sum over the map's, and no pass over the whole output's.
+    out = _content(x, weight, geometry)
+    return add_map(out, own_map(size, coordinate, bias, geometry, not out.is_contiguous()))
 
 
 def frozen_convolution(
@@ -129,4 +125,4 @@ def frozen_convolution(
     found = tuple(x.shape[-len(size) :])
     if found != size:
         raise RuntimeError(f"this layer is frozen to images of {size}, and got some of {found}")
-    return add_map(_content(x, weight, None, geometry), fixed)
+    return add_map(_content(x, weight, geometry), fixed)

@@ -51,19 +51,17 @@ def _why_not(layer: nn.Module) -> str | None:
         return f"its weights are of {weight.dtype} in a {type(weight).__name__}: floating-point tensors are taken"
     if hasattr(layer, "coordinate") or hasattr(layer, "coordinate_weight"):
         return "it has a part of its own called coordinate"
-    if any(_is_convolution(child) for child in layer.modules() if child is not layer):
-        return "it consists of convolutions, which have names of their own"
     return None
 
 
 def convolutions(module: nn.Module) -> dict[str, nn.Module]:
     """Every convolution below a module by its name, in registration order; the module itself has none.
 
-    Of whatever class: torch's own layers, their subclasses, and what has their attributes.
+    Of whatever class: torch's own layers, their subclasses, and what has their attributes and no convolutions inside.
     """
     found = {name: layer for name, layer in module.named_modules() if name and _is_convolution(layer)}
-    inside = tuple(f"{name}." for name, layer in found.items() if _knows(layer))
-    return {name: layer for name, layer in found.items() if not (inside and name.startswith(inside))}
+    # What consists of convolutions is none itself, whatever attributes it has.
+    return {name: layer for name, layer in found.items() if not any(each.startswith(f"{name}.") for each in found)}
 
 
 def left_plain(module: nn.Module) -> dict[str, str]:
@@ -113,7 +111,7 @@ def coordify(
             nothing is changed then. With ``all``, those that cannot be are left plain with a warning that names them;
             see `left_plain`.
     """
-    alone = _is_convolution(module)
+    alone = _is_convolution(module) and not convolutions(module)
     if alone and where not in ("first", "all"):
         raise ValueError(f"where={where!r}, but {type(module).__name__} is one layer: it is 'first' or 'all'")
     chosen = {"": module} if alone else _chosen(module, where, convolutions(module))
@@ -220,7 +218,7 @@ def freeze_size(module: nn.Module, *size: int) -> nn.Module:
 def _shapes(module: nn.Module, layers: dict[str, nn.Module], size: tuple[int, ...]) -> dict[str, set[Any]]:
     """Of each layer, the sizes that it takes and the shapes that it gives, ``(out, *size)``, for images of a size."""
     seen: dict[str, set[Any]] = {name: set() for name in layers}
-    first: Any = module if _is_convolution(module) else next(iter(convolutions(module).values()))
+    first: Any = next(iter(convolutions(module).values()), module)
     axes = {name: len(layer.kernel_size) for name, layer in layers.items()}  # type: ignore[arg-type]
 
     def watch(name: str) -> Any:

@@ -217,12 +217,13 @@ def table_of(geometry: Geometry, size: tuple[int, ...], dtype: torch.dtype, devi
 
 
 def position_map(
-    coordinate: Float[Tensor, "o weights"], table: Table, channels_last: bool
+    coordinate: Float[Tensor, "o weights"], bias: Float[Tensor, " o"] | None, table: Table, channels_last: bool
 ) -> Float[Tensor, "1 o *size"]:
-    """The coordinates' share of the output, in the memory format asked for."""
-    outputs = len(coordinate)
-    if channels_last:
-        flat = torch.mm(table.values.t(), coordinate.t())  # (knots of all axes, o)
+    """The coordinates' share of the output, bias included, in the memory format asked for."""
+    outputs, values = len(coordinate), table.values
+    if channels_last:  # (knots of all axes, o); a constant at the knots is that constant between them
+        transposed = values.t(), coordinate.t()
+        flat = torch.mm(*transposed) if bias is None else torch.addmm(bias, *transposed)
         before, after = 1, flat.numel()
         for spread, count in table.ways():
             after //= count
@@ -230,7 +231,7 @@ def position_map(
                 flat, count = _along(spread, flat.view(before, count, after)), len(spread)
             before *= count
         return flat.view(1, *table.size, outputs).movedim(-1, 1)
-    flat = torch.mm(coordinate, table.values)
+    flat = torch.mm(coordinate, values) if bias is None else torch.addmm(bias[:, None], coordinate, values)
     before, after = flat.numel(), 1
     for spread, count in reversed(table.ways()):
         before //= count
@@ -250,8 +251,8 @@ def _along(matrix: Tensor, x: Tensor) -> Tensor:
 
 
 def convolved_planes(
-    geometry: Geometry, size: tuple[int, ...], coordinate: Tensor
-) -> Float[Tensor, "1 o *size"]:  # fmt: skip
+    geometry: Geometry, size: tuple[int, ...], coordinate: Tensor, bias: Tensor | None
+) -> Float[Tensor, "1 o *size"]:
     """The same map by a convolution of the planes: for graphs, and where a table would be too large."""
     planes = padded(make_planes(size, geometry.radius, coordinate.dtype, coordinate.device)[None], geometry)
-    return torch.convolution(planes, coordinate, None, *geometry[:5], 1)
+    return torch.convolution(planes, coordinate, bias, *geometry[:5], 1)

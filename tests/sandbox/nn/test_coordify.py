@@ -15,7 +15,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from sandbox.nn.beside import Beside
 from sandbox.nn.coordconv import CoordConv, CoordConv1d, CoordConv2d, CoordConv3d, CoordConvTranspose2d
-from sandbox.nn.coordify import coordify, decoordify, freeze_size, left_plain
+from sandbox.nn.coordify import convolutions, coordify, decoordify, freeze_size, left_plain
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +147,15 @@ def test_the_first_is_the_first_of_whatever_class() -> None:
     coordify(network, "first")
     assert isinstance(network[0].coordinate, Beside)
     assert left_plain(network) == {"1": "Conv2d: can be converted"}
+
+
+def test_what_consists_of_convolutions_is_none_itself() -> None:
+    class Block(nn.Sequential):
+        in_channels, out_channels, kernel_size, stride, padding = 3, 4, 3, 1, 0
+
+    block = Block(nn.Conv2d(3, 4, 3), nn.ReLU())
+    assert list(convolutions(nn.Sequential(block))) == ["0.0"]
+    assert isinstance(coordify(block)[0], CoordConv2d)  # type: ignore[index]
 
 
 def test_signals_and_volumes() -> None:
