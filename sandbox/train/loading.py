@@ -57,6 +57,6 @@ def load(run_folder: Path | str, device: Device = "auto") -> Loaded:
     study = build(run, place)
     torch.set_rng_state(streams[0])
     random.setstate(streams[1])
-    restore(study, checkpoint)
+    restore(study, checkpoint, training=False)
     networks = {name: module.eval() for name, module in study.modules.items()}
     return Loaded(run, run.config, networks, study, checkpoint.step)

@@ -119,7 +119,7 @@ def complete(run: Run, study: Study[Any], *, evaluate: bool = False) -> dict[str
     if evaluate and (found is None or found.step < run.config.steps):
         raise UserError(f"{run.folder} holds no finished training to evaluate: the command without --evaluate goes on")
     if found is not None:
-        restore(study, found)
+        restore(study, found, training=found.step < run.config.steps)
         found.restore_random()
     if found is not None and found.step >= run.config.steps:
         counters = found.counters
@@ -136,13 +136,18 @@ def wanted(run: Run) -> Wanted:
     return Wanted(run.proof(), run.config.steps, run.config.PLACES)
 
 
-def restore(study: Study[Any], found: Checkpoint) -> None:
+def restore(study: Study[Any], found: Checkpoint, *, training: bool = True) -> None:
     """Puts a study back to where it was at a checkpoint, all but the random streams.
+
+    Args:
+        study: fresh.
+        found: its checkpoint.
+        training: whether it goes on. What only looks needs no optimisers, and so takes those of other code.
 
     Raises:
         UserError: other code, other data or other weights made it.
     """
-    found.restore(study.modules, study.optimisers)
+    found.restore(study.modules, study.optimisers if training else {})
     study.load_state_dict(found.parts(study.state_dict()))
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from sandbox.base.errors import UserError
 from sandbox.base.files import SEAL, write_json
+from sandbox.nn.coordconv import CoordConv2d, to_concatenated
 from sandbox.train import checkpoints
 from sandbox.train.checkpoints import KEPT, newest_checkpoint, save_checkpoint
 
@@ -240,6 +241,19 @@ def test_networks_of_other_code_are_refused_in_one_line(written: Path, modules: 
         found.restore(other.modules, other.optimisers)
     assert str(caught.value).startswith(f"checkpoint {written / 'step-00000010'} does not fit")
     assert str(caught.value).isprintable()
+
+
+def test_coordinate_weights_of_older_code_are_read_and_their_optimiser_is_not(tmp_path: Path) -> None:
+    """It kept content and coordinates in one tensor: what only looks goes on with them, training cannot."""
+    older = nn.Sequential(nn.Conv2d(2 + 2, 3, 3))  # concatenating, as a coordinate layer of the older code was
+    save_checkpoint(tmp_path, 5, {"net": older}, {"adam": torch.optim.Adam(older.parameters(), 0.1)}, {})
+    found, layer = newest_checkpoint(tmp_path), CoordConv2d(2, 3, 3)
+    assert found is not None
+    now = nn.Sequential(layer)
+    found.restore({"net": now}, {})
+    assert torch.equal(to_concatenated(layer), older[0].weight)
+    with pytest.raises(UserError, match="did other code write it"):
+        found.restore({"net": now}, {"adam": torch.optim.Adam(now.parameters(), 0.1)})
 
 
 # ---- a full disk
