@@ -26,6 +26,7 @@ import ale_py
 import gymnasium
 import numpy as np
 import torch
+from machine import machine
 from stable_baselines3 import A2C
 from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
@@ -149,8 +150,8 @@ def main() -> None:
     sides = {side: begin(side, *given) for side in ("theirs", "ours")}
     try:
         threads = min(orders.recv() for orders in sides.values())
-        print(f"{config.env}, {device}, ours {precision}, theirs float32, {config.envs} games, {threads} threads",
-              flush=True)  # fmt: skip
+        print(f"{machine(str(device))}\n{config.env}, ours {precision}, theirs float32, {config.envs} games, "
+              f"{threads} threads a side", flush=True)  # fmt: skip
         games = in_turn("games alone", "games", sides, steps, options.rounds)
         training = in_turn("training", "training", sides, steps, options.rounds)
     finally:

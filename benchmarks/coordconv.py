@@ -7,8 +7,7 @@ The shapes are those of this repository's GAN, VAE and A2C networks and of the p
 which need no gradient. Each round times the three layers one after the other, in an order that rotates; the ratios to
 the plain convolution are medians over rounds of the ratio within a round. Both memory formats; float32, and bf16
 autocast where the processor has instructions for it. `--compile` compiles all three; on a GPU it measures with and
-without. Goal: at most 1.03 times a plain convolution (median over
-shapes), never above 1.15.
+without. Goal: at most 1.03 times a plain convolution (median over shapes), never above 1.15.
 
 On Linux the C library is told to keep freed memory. Otherwise a layer's large tensors may come from fresh pages, or may
 not, depending on the order in which others were freed: up to a factor of two, drawn by chance for each layer and run.
@@ -29,7 +28,8 @@ import torch
 from machine import machine
 from torch import Tensor, nn
 
-from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d, coordinate_planes
+from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d
+from sandbox.nn.planes import coordinate_planes
 from sandbox.train.device import resolve_precision
 
 MEDIAN_GOAL, MAXIMUM_GOAL = 1.03, 1.15
@@ -154,6 +154,7 @@ def measure(shape: Shape, setting: Setting, rounds: int) -> dict[str, Any]:
 
 
 def keep_freed_memory() -> None:
+    # More than `sandbox.base.memory` keeps for runs: layers alone are timed, some with tensors above its 32 MiB.
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
         mmap_max, trim_threshold = -4, -1  # the names of these numbers in malloc.h: M_MMAP_MAX, M_TRIM_THRESHOLD
         ctypes.CDLL(None).mallopt(mmap_max, 0)

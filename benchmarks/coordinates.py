@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import machine
 
 from sandbox.base.guard import guarded
 from sandbox.cli.flags import Parser, positive, whole_number
@@ -111,6 +112,7 @@ def main() -> None:
                         help="steps between looks at a plain arm (default: 100), ten at its partner")  # fmt: skip
     parser.add_argument("--json", type=Path, help="writes all numbers there")
     options, settings = parser.parse_known_args()
+    print(machine(), flush=True)
     document = measure(options, settings)
     for split in SPLITS:
         runs = document["coord"][split]

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from machine import machine
 
 from sandbox.base.guard import guarded
 from sandbox.cli.flags import Parser, whole_number
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=whole_number(1, 1000), default=10, help="default: 10")
     parser.add_argument("--json", type=Path, help="writes the rates of every round there")
     options = parser.parse()
+    print(machine())
     rates = measure(options.size, options.batch, options.rounds)
     for name, values in rates.items():
         print(f"{name}: {statistics.median(values):.0f} rooms/s ({min(values):.0f} to {max(values):.0f})")

@@ -23,7 +23,7 @@ from rl.one_pass import KeepingPolicy
 from rl.spec import Padding, Pooling
 from sandbox.base.seeding import keyed_generator
 from sandbox.base.types import CoordLayers
-from sandbox.nn.blocks import Convolutions, channels_last, place_by_name
+from sandbox.nn.blocks import Convolutions, place_by_name
 from sandbox.nn.coordconv import CoordConv2d
 
 NATURE = ((8, 4), (4, 2), (3, 1))  # kernel size and stride of each layer
@@ -46,8 +46,8 @@ class CoordCNN(BaseFeaturesExtractor):
         pooling: ``flatten`` as published, or a global ``mean`` or ``max`` over places.
         width: channels of the first layer; the others have twice as many.
         kernels: kernel size and stride of each convolution, at most three.
-        bf16: the network runs in bfloat16 (autocast); what it returns is float32. In bf16 and on a CPU it runs in
-            channels_last, for which its weights may be laid out too once the policy stands.
+        bf16: the network runs in bfloat16 (autocast) and in channels_last; what it returns is float32. Else it runs in
+            the layout of its weights, which may be changed once the policy stands.
 
     Raises:
         ValueError: the observations are no pictures, or smaller than the kernels.
@@ -96,7 +96,7 @@ class CoordCNN(BaseFeaturesExtractor):
 
     def look(self, observations: Num[Tensor, "b c h w"]) -> Float[Tensor, "b places"]:
         """What the convolutions see in pictures, flat."""
-        scaled, last = observations, channels_last(observations.device.type, self.bf16)
+        scaled, last = observations, self.bf16 or not self.cnn[0].weight.is_contiguous()  # type: ignore[operator]
         layout = torch.channels_last if last else torch.contiguous_format
         if observations.dtype == torch.uint8:  # as bytes they are laid out and cast in a fraction of the time
             scaled = observations.contiguous(memory_format=layout).to(self.dtype) / 255

@@ -9,16 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sandbox.nn.coordconv import (
+    from sandbox.coordconv import (
         CoordConv1d,
         CoordConv2d,
         CoordConv3d,
         CoordConvTranspose1d,
         CoordConvTranspose2d,
         CoordConvTranspose3d,
+        coordify,
         coordinate_planes,
+        decoordify,
+        freeze_size,
     )
-    from sandbox.nn.coordify import coordify, decoordify, freeze_size
     from sandbox.train.loading import load
 
 __all__ = [

@@ -36,10 +36,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """``SLOW_PART=k/n`` leaves an n-th of the slow tests, told by their names."""
     if part := os.environ.get("SLOW_PART"):
         number, parts = map(int, part.split("/"))
-        left = [item for item in items if item.get_closest_marker("slow")
-                and zlib.crc32(item.nodeid.encode()) % parts != number % parts]  # fmt: skip
+        taken, left = [], []
+        for item in items:
+            other = zlib.crc32(item.nodeid.encode()) % parts != number % parts
+            (left if other and item.get_closest_marker("slow") else taken).append(item)
         config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in set(left)]
+        items[:] = taken
 
 
 @pytest.fixture(scope="session")

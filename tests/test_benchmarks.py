@@ -68,3 +68,25 @@ def test_the_atari_benchmark_writes_both_ratios(tmp_path: Path, beside: list[str
     assert document["env"] == "Pong"
     assert all(document[what]["ratio"] > 0 for what in ("games", "training"))
     assert f"training: theirs {document['training']['theirs_steps_per_second']:.0f}" in done.stdout
+
+
+@pytest.mark.parametrize("flags", [[], ["--layouts"]], ids=["arms", "layouts"])
+def test_the_steps_benchmark_says_what_it_ran_on_and_writes_a_ratio_for_each_pair(
+    tmp_path: Path, flags: list[str]
+) -> None:
+    script, output = SCRIPT.with_name("steps.py"), tmp_path / "steps.json"
+    short = ["--only", "padding", "--rounds", "1", "--seconds", "0.1", "--precision", "32", "--json", str(output)]
+    done = subprocess.run([sys.executable, str(script), *short, *flags], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(output.read_text())
+    assert list(document["pairs"]) == (["padding zeros", "padding zeros_coord"] if flags else ["padding"])
+    assert all(row["ratio"] > 0 and len(row["rounds"]) == 1 for row in document["pairs"].values())
+    assert "bf16 instructions" in done.stdout.splitlines()[0]
+    assert ("goal 1.03" in done.stdout) == (not flags)
+
+
+def test_a_wrong_flag_of_the_steps_benchmark_is_one_line() -> None:
+    command = [sys.executable, str(SCRIPT.with_name("steps.py")), "--only", "gam"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1

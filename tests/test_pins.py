@@ -17,9 +17,15 @@ from PIL import Image
 PINS = Path(__file__).with_name("pins.json")
 STEPS = 3
 TOLERANCE = 1e-3  # processors add in different orders
-LATER = 1e-2  # of the steps after the first, which that has moved
-# Batch norm over two images: weights changed by a ten-millionth move its second gradient by a fifteenth.
-LOOSE = {"gan/sort_of_clevr_paper coord batch=2": 0.2, "gan/sort_of_clevr_paper conv batch=2": 0.2}
+# Where weights changed by a ten-millionth, as another processor's rounding would, move the second or third step by more
+# than half of that: by up to .0055, and batch norm over two images by up to .07 (its first by .003).
+LATER = {
+    **{f"gan/sort_of_clevr_paper {arm} batch=2": 0.2 for arm in ("conv", "coord")},
+    **dict.fromkeys((
+        "gan/lsun_small coord data_root=NOISE", "vision/padding zeros", "vision/padding circular", "vision/shift loss",
+        "vision/shift loss_coord", "vision/shift plain_shifted", "vision/neurons zeros task=rooms",
+    ), 1e-2),
+}  # fmt: skip
 CLOCK = "time/"  # tags that no two runs share
 # CONFIG ARM [FIELD=VALUE ...]; task=NAME is one of the file's tasks.
 CASES = (
@@ -101,7 +107,8 @@ def test_every_case_is_pinned() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_the_first_losses_are_the_pinned_ones(case: str, place: Path) -> None:
     pinned = json.loads(PINS.read_text())[case]
-    allowed = [LOOSE.get(case, limit) for limit in (TOLERANCE, *[LATER] * (STEPS - 1))]
+    later = LATER.get(case, TOLERANCE)
+    allowed = [max(TOLERANCE, later / 20), *[later] * (STEPS - 1)]
     assert losses(case, place) == [
         pytest.approx(row, rel=limit, abs=1e-7, nan_ok=True) for row, limit in zip(pinned, allowed, strict=True)
     ]

@@ -6,10 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sandbox.nn.convolve import own_map
-from sandbox.nn.coordconv import geometry_of
-from sandbox.nn.maps import Geometry, output_size
-from sandbox.nn.planes import Radius
+from sandbox.nn.convolve import own_map, refuse_other_size
+from sandbox.nn.maps import Geometry, geometry_of, output_size
+from sandbox.nn.planes import Radius, radius_of
 
 
 class Beside(nn.Module):
@@ -22,18 +21,19 @@ class Beside(nn.Module):
         radius: see `sandbox.nn.coordconv.CoordConv`.
 
     Attributes:
-        weight: ``(out, c, *kernel)``, of a transposed layer ``(c, out, *kernel)``.
+        weight: ``(out, c, *kernel)``, of a transposed layer ``(c, out, *kernel)``; None once it is frozen.
+
+    Raises:
+        ValueError: see `sandbox.nn.planes.radius_of`.
     """
 
     fixed: Tensor
 
     def __init__(self, layer: Any, name: str, with_r: bool, radius: Radius) -> None:
         super().__init__()
-        self.name, self.kind, self.radius = name or "the layer", type(layer).__name__, radius if with_r else None
-        geometry = geometry_of(layer, self.radius)
-        planes = len(geometry.kernel_size) + with_r
-        first = (planes, int(layer.out_channels))
-        shape = (*(first if geometry.transposed else first[::-1]), *geometry.kernel_size)
+        self.name, self.kind = name or "the layer", type(layer).__name__
+        self.radius = radius_of(with_r, radius)
+        shape = geometry_of(layer, self.radius).coordinate_shape(int(layer.out_channels))
         self.weight: nn.Parameter | None = nn.Parameter(next(layer.parameters()).detach().new_zeros(shape))
         self.size: tuple[int, ...] | None = None  # of the images, once frozen
         self.train(layer.training)
@@ -45,8 +45,7 @@ class Beside(nn.Module):
             RuntimeError: the output is no convolution's of that kernel, stride and padding.
         """
         if self.size is not None:
-            if tuple(x.shape[-len(self.size) :]) != self.size:
-                raise RuntimeError(f"{self.name} is frozen to images of {self.size}, and got {tuple(x.shape)}")
+            refuse_other_size(x, self.size, self.name)
             return out + self.fixed.to(out.dtype)
         axes = self.weight.dim() - 2  # type: ignore[union-attr]
         share = self.share(layer, tuple(x.shape[-axes:]), tuple(out.shape[-axes - 1 :]))
@@ -88,16 +87,13 @@ class Beside(nn.Module):
 
 
 def _same(geometry: Geometry, size: tuple[int, ...]) -> Geometry:
+    """With the padding that makes the output as large as the image over the stride; an odd one has more at the end."""
     around: list[int] = []
     for length, kernel, stride, dilation in zip(
-        reversed(size),
-        reversed(geometry.kernel_size),
-        reversed(geometry.stride),
-        reversed(geometry.dilation),
-        strict=True,
+        size, geometry.kernel_size, geometry.stride, geometry.dilation, strict=True
     ):
         whole = max((-(-length // stride) - 1) * stride + dilation * (kernel - 1) + 1 - length, 0)
-        around += [whole // 2, whole - whole // 2]
+        around = [whole // 2, whole - whole // 2, *around]  # F.pad begins with the last axis
     return geometry._replace(padding=(0,) * len(size), around=tuple(around), mode="constant")
 
 
@@ -112,12 +108,8 @@ def _hook(layer: nn.Module, inputs: tuple[Any, ...], out: Any) -> Any:
     return beside_of(layer)(layer, inputs[0], out)
 
 
-def _attach(layer: nn.Module, beside: Beside) -> None:
-    layer.coordinate = beside
-    # First: what else listens to the layer hears of its whole output.
-    layer.register_forward_hook(_hook, prepend=True)
-
-
 def add_coordinates(layer: nn.Module, name: str, with_r: bool, radius: Radius) -> None:
     """Puts coordinates beside a layer, with weights of zero."""
-    _attach(layer, Beside(layer, name, with_r, radius))
+    layer.coordinate = Beside(layer, name, with_r, radius)
+    # First: what else listens to the layer hears of its whole output.
+    layer.register_forward_hook(_hook, prepend=True)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from sandbox.base.errors import UserError, nearest
 from sandbox.base.types import CoordLayers, PaddingMode
-from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d, add_map
+from sandbox.nn.convolve import add_map
+from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d
 from sandbox.nn.coordify import convolutions, coordify
 
 

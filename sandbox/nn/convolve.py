@@ -1,6 +1,5 @@
 """A convolution with its coordinates' map added: what the layers of coordconv.py run."""
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sandbox.nn.maps import Geometry, convolved_planes, padded, position_map, table_of
-from sandbox.nn.planes import autocasts, full_precision, is_traced
+from sandbox.nn.planes import full_precision, is_traced, kept
 
 _DOWN: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _UP: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -21,17 +20,12 @@ def batch_sum(images: Float[Tensor, "b c *size"]) -> Float[Tensor, "1 c *size"]:
     if images.device.type != "cpu":
         return images.sum(0, keepdim=True)
     # On a CPU a product with ones takes from a half (contiguous) to a thirtieth (channels last) of sum()'s time.
-    ones = _ones(len(images), images.dtype)
+    count, dtype = len(images), images.dtype
+    ones = kept.get(("ones", count, dtype), lambda: torch.ones(1, count, dtype=dtype))
     if images.is_contiguous():
         return torch.mm(ones, images.flatten(1)).view(1, *images.shape[1:])
     dense = images.movedim(1, -1)
     return torch.mm(ones, dense.flatten(1)).view(1, *dense.shape[1:]).movedim(-1, 1)
-
-
-@lru_cache(256)
-def _ones(count: int, dtype: torch.dtype) -> Tensor:
-    with torch.inference_mode(False):
-        return torch.ones(1, count, dtype=dtype)
 
 
 class _AddMap(torch.autograd.Function):
@@ -44,10 +38,8 @@ class _AddMap(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        if autocasts(grad.device.type):
-            with full_precision(grad.device):
-                return grad, batch_sum(grad)
-        return grad, batch_sum(grad)
+        with full_precision(grad.device):
+            return grad, batch_sum(grad)
 
 
 def add_map(out: Float[Tensor, "..."], position: Float[Tensor, "1 c *size"]) -> Float[Tensor, "..."]:
@@ -122,7 +114,12 @@ def frozen_convolution(
     Raises:
         RuntimeError: the images have another.
     """
+    refuse_other_size(x, size)
+    return add_map(_content(x, weight, geometry), fixed)
+
+
+def refuse_other_size(x: Tensor, size: tuple[int, ...], name: str = "this layer") -> None:
+    """Raises `RuntimeError` where images are not of the size that a layer is frozen to."""
     found = tuple(x.shape[-len(size) :])
     if found != size:
-        raise RuntimeError(f"this layer is frozen to images of {size}, and got some of {found}")
-    return add_map(_content(x, weight, geometry), fixed)
+        raise RuntimeError(f"{name} is frozen to images of {size}, and got some of {found}")

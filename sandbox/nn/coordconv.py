@@ -22,31 +22,15 @@ import torch.fx
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sandbox.nn.convolve import add_map, coordinate_convolution, frozen_convolution, own_map
-from sandbox.nn.maps import Geometry
-from sandbox.nn.planes import Radius, coordinate_planes
-
-__all__ = [
-    "CoordConv",
-    "CoordConv1d",
-    "CoordConv2d",
-    "CoordConv3d",
-    "CoordConvTranspose1d",
-    "CoordConvTranspose2d",
-    "CoordConvTranspose3d",
-    "add_map",
-    "content_bound",
-    "coordinate_planes",
-    "from_concatenated",
-    "to_concatenated",
-]
+from sandbox.nn.convolve import coordinate_convolution, frozen_convolution, own_map
+from sandbox.nn.maps import Geometry, geometry_of
+from sandbox.nn.planes import Radius, radius_of
 
 # In a graph of torch.fx each is one call: what they ask of sizes and types has no answer there.
 torch.fx.wrap("coordinate_convolution")
 torch.fx.wrap("frozen_convolution")
 
 CoordinateOrder = Literal["rows_first", "columns_first"]
-RADII = ("centred", "offset")
 
 
 class CoordConv(nn.modules.conv._ConvNd):
@@ -83,19 +67,15 @@ class CoordConv(nn.modules.conv._ConvNd):
 
     def add_coordinates(self, with_r: bool, radius: Radius) -> None:
         """Gives a layer of torch that has become one of these its coordinate weights, all zero."""
-        if radius not in RADII:
-            raise ValueError(f"radius {radius!r} is unknown: it is 'centred' or 'offset'")
-        if radius != "centred" and not with_r:
-            raise ValueError(f"radius={radius!r} needs with_r=True")
+        radius_of(with_r, radius)
         self.with_r, self.radius = with_r, radius
-        first = (self.coordinates, self.out_channels)
-        shape = (*(first if self.transposed else first[::-1]), *self.kernel_size)
+        shape = self._geometry().coordinate_shape(self.out_channels)
         self.coordinate_weight = nn.Parameter(self.weight.detach().new_zeros(shape))
 
     @property
     def coordinates(self) -> int:
         """How many there are: one for each axis, and the radius."""
-        return len(self.kernel_size) + self.with_r
+        return self._geometry().coordinates
 
     def reset_parameters(self) -> None:
         """Uniform within torch's bound for the content alone: the coordinates do not change how the content starts."""
@@ -121,7 +101,12 @@ class CoordConv(nn.modules.conv._ConvNd):
 
         Returns:
             The layer itself, which learns no more of its coordinates; it is for deployment.
+
+        Raises:
+            ValueError: it is frozen already, or its weight is computed by a parametrization.
         """
+        if "coordinate_weight" not in self._parameters:
+            raise ValueError("a layer that is frozen already, or parametrized, cannot be frozen")
         self.register_buffer("fixed", self.position_map(self.weight.new_empty(0, *size)).clone())
         self.size, self.bias = size, None
         del self.coordinate_weight
@@ -210,36 +195,6 @@ KINDS: dict[type[nn.Module], type[CoordConv]] = {
     nn.ConvTranspose1d: CoordConvTranspose1d, nn.ConvTranspose2d: CoordConvTranspose2d,
     nn.ConvTranspose3d: CoordConvTranspose3d,
 }  # fmt: skip
-
-
-def _each(value: Any, axes: int) -> tuple[int, ...]:
-    return (value,) * axes if isinstance(value, int) else tuple(value)
-
-
-def geometry_of(layer: Any, radius: Radius | None) -> Geometry:
-    """How a convolution moves over an image, by the attributes that torch's layers have; ``radius`` None: no plane."""
-    kernel = _each(layer.kernel_size, 2)
-    axes, transposed = len(kernel), bool(getattr(layer, "transposed", False))
-    stride, dilation = _each(layer.stride, axes), _each(getattr(layer, "dilation", 1), axes)
-    extra = _each(getattr(layer, "output_padding", 0), axes)
-    mode, padding = getattr(layer, "padding_mode", "zeros"), layer.padding
-    if padding == "valid":
-        padding = 0
-    groups = getattr(layer, "groups", 1)
-    if mode == "zeros" and padding != "same":
-        return Geometry(stride, _each(padding, axes), dilation, transposed, extra, groups, kernel, radius=radius)
-    if padding == "same":
-        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        ends = [(each // 2, each - each // 2) for each in reach]
-    else:
-        ends = [(each, each) for each in _each(padding, axes)]
-    if mode == "zeros" and all(before == after for before, after in ends):
-        padding = tuple(before for before, _ in ends)
-        return Geometry(stride, padding, dilation, transposed, extra, groups, kernel, radius=radius)
-    # Also padding="same" with an even kernel: one more at the end.
-    around = tuple(end for pair in reversed(ends) for end in pair)
-    fill = "constant" if mode == "zeros" else mode
-    return Geometry(stride, (0,) * axes, dilation, transposed, extra, groups, kernel, around, fill, radius)
 
 
 def content_bound(layer: nn.modules.conv._ConvNd) -> float:

@@ -5,13 +5,13 @@
     freeze_size(model, 224, 224)                               # for deployment: constant maps
 
 A plain layer of torch becomes the coordinate layer of its kind: the same object, with one parameter more. A layer that
-computes in a way of its own (a subclass, a normed, pruned or tied weight) keeps it; beside it runs a plain convolution
+computes in a way of its own (a subclass, a normed or pruned weight) keeps it; beside it runs a plain convolution
 of the coordinates, whose output is added. Both keep the names and the values of what they had.
 """
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from sandbox.nn.beside import Beside, add_coordinates, beside_of
 from sandbox.nn.coordconv import KINDS, CoordConv
-from sandbox.nn.planes import Radius
+from sandbox.nn.planes import Radius, radius_of
 
 __all__ = ["convolutions", "coordify", "decoordify", "freeze_size", "left_plain"]
 
@@ -78,7 +78,7 @@ def _chosen(module: nn.Module, where: str | Sequence[str], named: dict[str, nn.M
     if where == "all":
         return named
     if where == "first":
-        return dict([next(iter(named.items()))])
+        return dict(list(named.items())[:1])
     wanted = [where] if isinstance(where, str) else where
     for pattern in wanted:
         if not any(fnmatchcase(name, pattern) for name in named):
@@ -107,15 +107,16 @@ def coordify(
         ``module`` itself.
 
     Raises:
-        ValueError: there is no convolution, a name or pattern fits none, or one that was asked for cannot be converted;
-            nothing is changed then. With ``all``, those that cannot be are left plain with a warning that names them;
-            see `left_plain`.
+        ValueError: there is no convolution, a name or pattern fits none, one that was asked for cannot be converted, or
+            there is no such radius; nothing is changed then. With ``all``, those that cannot be converted are left
+            plain with a warning that names them; see `left_plain`.
     """
-    alone = _is_convolution(module) and not convolutions(module)
+    radius_of(with_r, radius)
+    named = convolutions(module)
+    alone = _is_convolution(module) and not named
     if alone and where not in ("first", "all"):
         raise ValueError(f"where={where!r}, but {type(module).__name__} is one layer: it is 'first' or 'all'")
-    chosen = {"": module} if alone else _chosen(module, where, convolutions(module))
-    # A layer under two names is one layer.
+    chosen = {"": module} if alone else _chosen(module, where, named)
     chosen = {name: layer for name, layer in chosen.items() if not _knows(layer)}
     refused = {name: why for name, layer in chosen.items() if (why := _why_not(layer))}
     words = "; ".join(f"{name or 'the layer'} ({type(chosen[name]).__name__}): {why}" for name, why in refused.items())
@@ -124,7 +125,7 @@ def coordify(
     if refused and len(refused) == len(chosen):
         raise ValueError(f"nothing in {type(module).__name__} can be given coordinates: {words}")
     for name, layer in chosen.items():
-        if name not in refused and not _knows(layer):
+        if name not in refused:
             _convert(layer, name, with_r, radius)
     if refused:
         warnings.warn(f"left plain: {words}", stacklevel=2)
@@ -141,16 +142,29 @@ def _convert(layer: nn.Module, name: str, with_r: bool, radius: Radius) -> None:
     layer.add_coordinates(with_r, radius)
 
 
-def _coordinate_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, layer in module.named_modules():
-        if _knows(layer):
-            yield name, layer
+def _coordinate_layers(module: nn.Module) -> dict[str, nn.Module]:
+    """Every coordinate layer by its name, all of which still are what `coordify` makes."""
+    layers = {name: layer for name, layer in module.named_modules() if _knows(layer)}
+    if not layers:
+        raise ValueError(f"{type(module).__name__} holds no coordinate layer")
+    for name, layer in layers.items():
+        if isinstance(layer, CoordConv) and type(layer) not in KINDS.values():
+            raise ValueError(f"{name or 'the layer'} is a {type(layer).__name__}: take its parametrizations away first")
+        if _size_of(layer) is not None:
+            raise ValueError(f"{name or 'the layer'} is frozen to one size of images, {_size_of(layer)}")
+    return layers
 
 
-def _weight_of(layer: nn.Module) -> Tensor | None:
-    """The coordinate weights of a layer; None of a frozen one."""
-    weight = layer._parameters.get("coordinate_weight") if isinstance(layer, CoordConv) else beside_of(layer).weight
-    return None if weight is None else weight.detach()
+def _size_of(layer: nn.Module) -> tuple[int, ...] | None:
+    """Of the images that a frozen layer takes; None of any other."""
+    return layer.size if isinstance(layer, CoordConv) else beside_of(layer).size
+
+
+def _weight_of(layer: nn.Module) -> Tensor:
+    """The coordinate weights of a layer that is not frozen."""
+    weight = layer.coordinate_weight if isinstance(layer, CoordConv) else beside_of(layer).weight
+    assert weight is not None
+    return weight
 
 
 def decoordify(module: nn.Module) -> nn.Module:
@@ -160,21 +174,14 @@ def decoordify(module: nn.Module) -> nn.Module:
         ``module`` itself.
 
     Raises:
-        ValueError: some coordinate weights are not zero, or there is no coordinate layer; nothing is changed then.
+        ValueError: some coordinate weights are not zero, there is no coordinate layer, or one is frozen to a size or
+            parametrized; nothing is changed then.
     """
-    layers = list(_coordinate_layers(module))
-    if not layers:
-        raise ValueError(f"{type(module).__name__} holds no coordinate layer")
-    if frozen := [name or type(layer).__name__ for name, layer in layers if _weight_of(layer) is None]:
-        raise ValueError(f"these layers are frozen to one size of images: {', '.join(frozen)}")
-    used = [name or type(layer).__name__ for name, layer in layers if bool(_weight_of(layer).any())]  # type: ignore[union-attr]
-    if used:
+    layers = _coordinate_layers(module)
+    if used := [name or "the layer" for name, layer in layers.items() if bool(_weight_of(layer).detach().any())]:
         raise ValueError(f"these layers use their coordinates, and would compute something else: {', '.join(used)}")
     plain = {kind: of for of, kind in KINDS.items()}
-    for name, layer in layers:
-        if isinstance(layer, CoordConv) and type(layer) not in plain:
-            raise ValueError(f"{name or 'the layer'} is a {type(layer).__name__}: take its parametrizations away first")
-    for _, layer in layers:
+    for layer in layers.values():
         if isinstance(layer, CoordConv):
             del layer._parameters["coordinate_weight"], layer.with_r, layer.radius
             layer.__class__ = plain[type(layer)]  # type: ignore[assignment]
@@ -196,11 +203,10 @@ def freeze_size(module: nn.Module, *size: int) -> nn.Module:
         ``module`` itself.
 
     Raises:
-        ValueError: there is no coordinate layer, or one gets images of two sizes or none; nothing is changed then.
+        ValueError: there is no coordinate layer, one gets images of two sizes or none, or is frozen or parametrized;
+            nothing is changed then.
     """
-    layers = dict(_coordinate_layers(module))
-    if not layers:
-        raise ValueError(f"{type(module).__name__} holds no coordinate layer")
+    layers = _coordinate_layers(module)
     seen = _shapes(module, layers, size)
     for name, shapes in seen.items():
         if len(shapes) != 1:

@@ -10,7 +10,7 @@ lies on a line between two of them. A transposed convolution of stride s has s s
 
 import math
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,46 @@ class Geometry(NamedTuple):
     around: tuple[int, ...] = ()
     mode: str = "constant"
     radius: Radius | None = None
+
+    @property
+    def coordinates(self) -> int:
+        """How many there are: one for each axis, and the radius."""
+        return len(self.kernel_size) + (self.radius is not None)
+
+    def coordinate_shape(self, outputs: int) -> tuple[int, ...]:
+        """Of a layer's coordinate weight: ``(out, c, *kernel)``, of a transposed layer ``(c, out, *kernel)``."""
+        first = (self.coordinates, outputs) if self.transposed else (outputs, self.coordinates)
+        return (*first, *self.kernel_size)
+
+
+def _each(value: Any, axes: int) -> tuple[int, ...]:
+    return (value,) * axes if isinstance(value, int) else tuple(value)
+
+
+def geometry_of(layer: Any, radius: Radius | None) -> Geometry:
+    """How a convolution moves over an image, by the attributes that torch's layers have; ``radius`` None: no plane."""
+    kernel = _each(layer.kernel_size, 2)
+    axes, transposed = len(kernel), bool(getattr(layer, "transposed", False))
+    stride, dilation = _each(layer.stride, axes), _each(getattr(layer, "dilation", 1), axes)
+    extra = _each(getattr(layer, "output_padding", 0), axes)
+    mode, padding = getattr(layer, "padding_mode", "zeros"), layer.padding
+    if padding == "valid":
+        padding = 0
+    groups = getattr(layer, "groups", 1)
+    if mode == "zeros" and padding != "same":
+        return Geometry(stride, _each(padding, axes), dilation, transposed, extra, groups, kernel, radius=radius)
+    if padding == "same":
+        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        ends = [(each // 2, each - each // 2) for each in reach]
+    else:
+        ends = [(each, each) for each in _each(padding, axes)]
+    if mode == "zeros" and all(before == after for before, after in ends):
+        padding = tuple(before for before, _ in ends)
+        return Geometry(stride, padding, dilation, transposed, extra, groups, kernel, radius=radius)
+    # Also padding="same" with an even kernel: one more at the end.
+    around = tuple(end for pair in reversed(ends) for end in pair)
+    fill = "constant" if mode == "zeros" else mode
+    return Geometry(stride, (0,) * axes, dilation, transposed, extra, groups, kernel, around, fill, radius)
 
 
 def padded(x: Tensor, geometry: Geometry) -> Tensor:
@@ -113,7 +153,7 @@ def _knots(axis: Axis, found: Windows) -> tuple[Tensor, Tensor]:
     count, phases = len(found.inside), axis.stride if axis.transposed else 1
     chosen = ~found.inside
     lines = []
-    for phase in range(phases):
+    for phase in range(min(phases, count)):
         among = torch.arange(phase, count, phases)
         among = among[found.inside[among]]
         if len(among) > 0:
@@ -137,18 +177,12 @@ class Table(NamedTuple):
     Attributes:
         size: of the output image.
         values: ``(c * taps, knots)``, the map of each single coordinate weight at the knots of all axes.
-        spreads: for each axis ``(windows, knots)``, the way from the knots to the windows; None where all are knots,
-            and nothing at all where they are on every axis.
+        spreads: for each axis ``(windows, knots)``, the way from the knots to the windows; None where all are knots.
     """
 
     size: tuple[int, ...]
     values: Tensor
     spreads: tuple[Tensor | None, ...]
-
-    def ways(self) -> list[tuple[Tensor | None, int]]:
-        """Of each axis, the way from its knots, and how many they are; of none where all windows are knots."""
-        return [(spread, length if spread is None else spread.shape[1])
-                for spread, length in zip(self.spreads, self.size, strict=bool(self.spreads))]  # fmt: skip
 
 
 def output_size(geometry: Geometry, size: tuple[int, ...]) -> tuple[int, ...]:
@@ -166,15 +200,12 @@ def axes_of(geometry: Geometry, size: tuple[int, ...]) -> list[Axis]:
             for k, length in enumerate(size)]  # fmt: skip
 
 
-def _make_table(
-    geometry: Geometry, size: tuple[int, ...], dtype: torch.dtype, device: torch.device
-) -> Table | None:  # fmt: skip
+def _make_table(geometry: Geometry, size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Table | None:
     axes, shape = axes_of(geometry, size), output_size(geometry, size)
     if min(shape) < 1:
         return None  # torch says what is wrong
     found = [windows(axis) for axis in axes]
-    planes = len(size) + (geometry.radius is not None)
-    weights = planes * math.prod(geometry.kernel_size)
+    weights = geometry.coordinates * math.prod(geometry.kernel_size)
     whole = weights * math.prod(shape) <= _FEW or geometry.radius is not None
     spreads: list[Tensor | None] = [None] * len(size)
     if not whole:
@@ -186,7 +217,7 @@ def _make_table(
     if weights * math.prod(len(each.inside) for each in found) > _MOST:
         return None
     values = _values(found, size, geometry.radius)
-    return Table(shape, values.to(device, dtype), tuple(spreads) if any(each is not None for each in spreads) else ())
+    return Table(shape, values.to(device, dtype), tuple(spreads))
 
 
 def _values(found: list[Windows], size: tuple[int, ...], radius: Radius | None) -> Tensor:
@@ -220,25 +251,25 @@ def position_map(
     coordinate: Float[Tensor, "o weights"], bias: Float[Tensor, " o"] | None, table: Table, channels_last: bool
 ) -> Float[Tensor, "1 o *size"]:
     """The coordinates' share of the output, bias included, in the memory format asked for."""
-    outputs, values = len(coordinate), table.values
-    if channels_last:  # (knots of all axes, o); a constant at the knots is that constant between them
-        transposed = values.t(), coordinate.t()
-        flat = torch.mm(*transposed) if bias is None else torch.addmm(bias, *transposed)
-        before, after = 1, flat.numel()
-        for spread, count in table.ways():
-            after //= count
-            if spread is not None:
-                flat, count = _along(spread, flat.view(before, count, after)), len(spread)
-            before *= count
-        return flat.view(1, *table.size, outputs).movedim(-1, 1)
-    flat = torch.mm(coordinate, values) if bias is None else torch.addmm(bias[:, None], coordinate, values)
-    before, after = flat.numel(), 1
-    for spread, count in reversed(table.ways()):
-        before //= count
+    counts = [length if spread is None else spread.shape[1]
+              for length, spread in zip(table.size, table.spreads, strict=True)]  # fmt: skip
+    # A constant at the knots is that constant between them, so the bias is added there.
+    if channels_last:
+        factors = table.values.t(), coordinate.t()
+        found = torch.mm(*factors) if bias is None else torch.addmm(bias, *factors)
+        found = found.view(1, *counts, len(coordinate))
+    else:
+        factors = coordinate, table.values
+        found = torch.mm(*factors) if bias is None else torch.addmm(bias[:, None], *factors)
+        found = found.view(1, len(coordinate), *counts)
+    axes = list(enumerate(table.spreads, start=1 if channels_last else 2))
+    # The axis that lies outermost in memory first, or innermost: then one step is one large product.
+    for axis, spread in axes if channels_last else axes[::-1]:
         if spread is not None:
-            flat, count = _along(spread, flat.view(before, count, after)), len(spread)
-        after *= count
-    return flat.view(1, outputs, *table.size)
+            before, after = math.prod(found.shape[:axis]), math.prod(found.shape[axis + 1 :])
+            shape = (*found.shape[:axis], len(spread), *found.shape[axis + 1 :])
+            found = _along(spread, found.view(before, spread.shape[1], after)).view(shape)
+    return found.movedim(-1, 1) if channels_last else found
 
 
 def _along(matrix: Tensor, x: Tensor) -> Tensor:

@@ -11,7 +11,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Radius = Literal["centred", "offset"]
+_RADII = ("centred", "offset")
 _T = TypeVar("_T", bound=Tensor | Iterable[Any])
+
+
+def radius_of(with_r: bool, radius: Radius) -> Radius | None:
+    """Which radius plane there is, None for none.
+
+    Raises:
+        ValueError: ``radius`` is neither ``centred`` nor ``offset``, or ``offset`` without a radius.
+    """
+    if radius not in _RADII:
+        raise ValueError(f"radius {radius!r} is unknown: it is 'centred' or 'offset'")
+    if radius != "centred" and not with_r:
+        raise ValueError(f"radius={radius!r} needs with_r=True")
+    return radius if with_r else None
 
 
 def is_traced(*tensors: Tensor) -> bool:
@@ -34,6 +48,9 @@ def autocasts(kind: str) -> bool:
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     """Switches autocast off, if it is on."""
     return torch.autocast(device.type, enabled=False) if autocasts(device.type) else nullcontext()
+
+
+_ENTRY = 1024  # bytes that a key and what is kept with it take beside their tensors, about
 
 
 class Kept:
@@ -61,7 +78,7 @@ class Kept:
             made = make()
         tensors = list(_tensors(made))
         if all(type(tensor) is Tensor for tensor in tensors):  # not fake ones
-            self._keep(key, made, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
+            self._keep(key, made, _ENTRY + sum(tensor.numel() * tensor.element_size() for tensor in tensors))
         return made
 
     def _keep(self, key: Hashable, made: object, size: int) -> None:
@@ -151,9 +168,12 @@ def coordinate_planes(
         to +1 (last pixel), 0 on an axis of one pixel. In eager mode the tensor is shared between calls: do not write
         into it.
 
+    Raises:
+        ValueError: see `radius_of`.
+
     Source: Liu et al. 2018, section 3.
     """
-    device, kind = torch.device(device), radius if with_r else None
+    device, kind = torch.device(device), radius_of(with_r, radius)
     if is_traced():
         return make_planes(size, kind, dtype, device)
     return kept.get((size, kind, dtype, device), lambda: make_planes(size, kind, dtype, device))

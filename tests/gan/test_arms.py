@@ -14,7 +14,8 @@ from gan.study import GanStudy, make_networks
 from sandbox.base.errors import UserError
 from sandbox.experiment.config import validated
 from sandbox.experiment.file import load_experiment
-from sandbox.nn.coordconv import CoordConv2d, coordinate_planes, to_concatenated
+from sandbox.nn.coordconv import CoordConv2d, to_concatenated
+from sandbox.nn.planes import coordinate_planes
 from sandbox.train.device import make_fabric
 
 EXPERIMENT = load_experiment("gan/sort_of_clevr")

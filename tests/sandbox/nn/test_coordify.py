@@ -15,7 +15,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from sandbox.nn.beside import Beside
 from sandbox.nn.coordconv import CoordConv, CoordConv1d, CoordConv2d, CoordConv3d, CoordConvTranspose2d
-from sandbox.nn.coordify import convolutions, coordify, decoordify, freeze_size, left_plain
+from sandbox.nn.coordify import convolutions, coordify, decoordify, left_plain
 
 
 @pytest.fixture(autouse=True)
@@ -261,6 +261,28 @@ def test_what_cannot_be_converted_is_refused_by_name_and_nothing_is_changed() ->
         coordify(scripted)
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("make", [lambda: nn.Conv2d(3, 4, 3), lambda: Standardised(3, 4, 3)])
+def test_a_radius_that_is_none_is_refused_before_anything_is_changed(make: Callable[[], nn.Module]) -> None:
+    for with_r, radius, said in ((True, "middle", "is unknown"), (False, "offset", "needs with_r=True")):
+        layer = make()
+        kind, keys = type(layer), list(layer.state_dict())
+        with pytest.raises(ValueError, match=said):
+            coordify(nn.Sequential(layer), "all", with_r, radius)  # type: ignore[arg-type]
+        assert type(layer) is kind
+        assert list(layer.state_dict()) == keys
+
+
+def test_the_offset_radius_beside_a_layer_is_another_map() -> None:
+    found = []
+    for radius in ("centred", "offset"):
+        torch.manual_seed(0)
+        layer = coordify(Standardised(3, 4, 3, padding=1), "first", True, radius)  # type: ignore[arg-type]
+        given_weights(layer)
+        found.append(layer(torch.randn(1, 3, 8, 8)))
+    assert (found[0] - found[1]).abs().max() > 0.01
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_quantised_layers_are_refused_by_name() -> None:
     from torch.ao.nn.qat import Conv2d as Rehearsing
@@ -273,58 +295,3 @@ def test_quantised_layers_are_refused_by_name() -> None:
         with pytest.raises(ValueError, match=r"0 \(Conv2d\): it is quantised"):
             coordify(network)
         assert not any(isinstance(each, CoordConv) for each in network.modules())
-
-
-# ---- the way back, and one size
-
-
-def test_the_way_back_is_refused_where_coordinates_are_used() -> None:
-    network = coordify(torchvision.models.resnet18(), ["conv1", "layer1.0.conv1"])
-    keys = list(torchvision.models.resnet18().state_dict())
-    nn.init.ones_(network.conv1.coordinate_weight)  # type: ignore[arg-type, union-attr]
-    with pytest.raises(ValueError, match=r"use their coordinates.*: conv1$"):
-        decoordify(network)
-    assert isinstance(network.get_submodule("layer1.0.conv1"), CoordConv2d)
-    nn.init.zeros_(network.conv1.coordinate_weight)  # type: ignore[arg-type, union-attr]
-    assert list(decoordify(network).state_dict()) == keys
-    assert type(network.conv1) is nn.Conv2d
-    with pytest.raises(ValueError, match="no coordinate layer"):
-        decoordify(network)
-
-
-def test_a_frozen_size_is_a_constant_map() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), ODD["subclass"]().requires_grad_(False))
-    network[2] = Standardised(4, 4, 3, padding=1)
-    network.append(nn.ConvTranspose2d(4, 2, 3, stride=2))
-    coordify(network, "all")
-    given_weights(network)
-    x = torch.randn(2, 3, 11, 14)
-    before = network(x)
-    assert freeze_size(network, 11, 14) is network
-    torch.testing.assert_close(network(x), before)
-    assert not any("coordinate_weight" in key or key.endswith("coordinate.weight") for key in network.state_dict())
-    assert network.training
-    assert torch.equal(copy.deepcopy(network)(x), network(x))
-    for size in ((12, 14), (11, 15)):
-        with pytest.raises(RuntimeError, match="frozen to images of"):
-            network(torch.randn(1, 3, *size))
-    with pytest.raises(ValueError, match="frozen to one size"):
-        decoordify(network)
-    layer = CoordConv2d(3, 4, 3, padding=1)
-    before = layer(x)
-    torch.testing.assert_close(freeze_size(layer, 11, 14)(x), before)
-
-
-def test_a_layer_that_sees_two_sizes_is_not_frozen() -> None:
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(3, 3, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.conv(self.conv(x))
-
-    network = coordify(Twice())
-    with pytest.raises(ValueError, match=r"conv gets images of \(6, 6\) and \(8, 8\)"):
-        freeze_size(network, 8, 8)
-    assert network(torch.randn(1, 3, 9, 9)).shape == (1, 3, 5, 5)

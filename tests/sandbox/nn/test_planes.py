@@ -8,8 +8,9 @@ from concatenation import concatenating
 from torch import Tensor
 
 from sandbox.nn import planes
-from sandbox.nn.coordconv import CoordConv, CoordConv2d, CoordConvTranspose2d, coordinate_planes
+from sandbox.nn.coordconv import CoordConv, CoordConv2d, CoordConvTranspose2d
 from sandbox.nn.maps import table_of
+from sandbox.nn.planes import coordinate_planes
 
 
 @pytest.fixture(autouse=True)
@@ -117,10 +118,14 @@ def test_the_cache_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
     for size in range(20, 40):
         coordinate_planes(size, size)
         held = [tensor for made, _ in planes.kept._found.values() for tensor in planes._tensors(made)]
-        assert planes.kept.size == sum(4 * tensor.numel() for tensor in held) <= 20_000
+        own = sum(4 * tensor.numel() for tensor in held)
+        assert planes.kept.size == own + len(planes.kept) * planes._ENTRY <= 20_000
     assert coordinate_planes(39, 39) is coordinate_planes(39, 39)
     assert coordinate_planes(200, 200) is not coordinate_planes(200, 200)
     assert len(planes.kept) > 0
+    for size in range(1000):
+        planes.kept.get(size, lambda: (None,))  # what is found not to be worth keeping takes room as well
+    assert len(planes.kept) <= 20_000 / planes._ENTRY
     planes.kept.clear()
 
 

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from sandbox.experiment.file import load_experiment
 from sandbox.nn.blocks import Convolutions
-from sandbox.nn.coordconv import CoordConv2d, coordinate_planes, to_concatenated
+from sandbox.nn.coordconv import CoordConv2d, to_concatenated
+from sandbox.nn.planes import coordinate_planes
 from sandbox.train.device import make_fabric
 from vision.coordinates.networks import (
     MatchedPainter,
