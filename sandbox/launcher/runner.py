@@ -14,6 +14,7 @@ from sandbox.experiment.content import Content
 from sandbox.experiment.run import Run, read_run, refuse_mixed_data, refuse_mixed_precision
 from sandbox.launcher.plan import Cell, Plan
 from sandbox.launcher.pools import Cluster, Local, Pool
+from sandbox.launcher.preview import Preview
 from sandbox.launcher.screen import Progress, Screen
 from sandbox.launcher.worker import PATIENCE, Order, write_order
 
@@ -41,7 +42,7 @@ def make_runs(plan: Plan) -> dict[Cell, str]:
     pool = _pool(plan)
     try:
         with screen:
-            failed = _work(pool, orders, screen, progress)
+            failed = _work(pool, orders, screen, progress, Preview(plan, missing[0]))
     except KeyboardInterrupt:
         whole = pool.stop()
         _wait_until_free(plan, missing)
@@ -51,7 +52,9 @@ def make_runs(plan: Plan) -> dict[Cell, str]:
     return failed
 
 
-def _work(pool: Pool, orders: Sequence[Order], screen: Screen, progress: Mapping[Cell, Progress]) -> dict[Cell, str]:
+def _work(
+    pool: Pool, orders: Sequence[Order], screen: Screen, progress: Mapping[Cell, Progress], preview: Preview
+) -> dict[Cell, str]:
     failed: dict[Cell, str] = {}
     for order in orders:
         pool.submit(order)
@@ -66,6 +69,8 @@ def _work(pool: Pool, orders: Sequence[Order], screen: Screen, progress: Mapping
             screen.tell(f"{order.cell}: {f'failed: {failed[order.cell]}' if code else 'complete'}")
         for order in pool.running():
             progress[order.cell].begin()
+        if preview.renew():
+            screen.tell(f"first samples side by side, renewed as they train: {preview.path}")
         screen.show()
         if left:
             time.sleep(POLL)

@@ -69,6 +69,8 @@ def test_the_screen_says_what_came_out_and_where_it_is(compared: tuple[Path, Com
     assert f"report:      {folder / 'comparison/report.html'}" in command.stdout
     assert f"--logdir {folder}\n" in command.stdout
     assert (folder / "comparison/report.html").is_file()
+    assert command.stderr.count(f"renewed as they train: {folder / 'comparison/preview.png'}") == 1
+    assert (folder / "comparison/preview.png").is_file()
 
 
 def test_again_nothing_is_trained_and_the_report_is_the_same(
