@@ -24,8 +24,22 @@ def test_the_paper_networks_have_the_published_sizes() -> None:
     plain, coord = PaperGenerator(PLAIN, 256), PaperCoordGenerator(FIRST, 256)
     assert _parameters(plain) / 1e6 == pytest.approx(6.4, abs=0.05)
     assert _parameters(coord) / 1e6 == pytest.approx(0.44, abs=0.005)
-    z = torch.zeros(2, 256)
-    assert multiply_adds(coord, z) / multiply_adds(plain, z) == pytest.approx(11, abs=0.7)
+    z = torch.zeros(1, 256)
+    first = 64 * 64 * 256 * 512  # as published; here one vector an image
+    assert (multiply_adds(coord, z) + first) / multiply_adds(plain, z) == pytest.approx(11, abs=0.7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_the_published_generator_computes_what_the_latent_on_every_pixel_would(dtype: torch.dtype) -> None:
+    generator, z = PaperCoordGenerator(FIRST, 8).double(), torch.randn(3, 8, dtype=torch.float64)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        images = generator(z)
+        expected = torch.tanh(generator.layers(z[:, :, None, None].expand(-1, -1, 64, 64)))
+    tolerance = 1e-12 if dtype == torch.float64 else 0.03
+    torch.testing.assert_close(images, expected, rtol=tolerance, atol=tolerance)
+    gradients = [torch.autograd.grad(out.square().sum(), list(generator.parameters())) for out in (images, expected)]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
 
 
 @pytest.mark.parametrize(
