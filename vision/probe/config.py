@@ -16,6 +16,9 @@ from sandbox.experiment.spec import Margin, Score
 
 Data = Literal["rooms", "shapes", "folder"]
 Resize = Literal["bilinear", "nearest"]
+Scale = Literal["one", "channel", "raw"]
+Scales = Literal["held_out", "one", "channel", "raw"]
+Optimiser = Literal["adam", "sgd"]
 Kernel = Literal["1", "3", "5", "7"]
 Depth = Literal["1", "2", "3"]
 ProbePadding = Literal["0", "1", "2"]
@@ -82,9 +85,16 @@ class PositionConfig(Config):
     probe_padding: ProbePadding = Field("0", description=f"zeros around the probe's inputs ({PAPER}: 0; also 1, 2)")
     hidden: int = Field(16, ge=1, le=1024, description="channels between the probe's convolutions, for each map")
     steps: int = Field(300, ge=1, le=10**9, description=f"training steps of the probe ({PAPER}: 15 epochs of DUT-S)")
-    lr: float = Field(3e-3, gt=0, le=1, description=f"Adam learning rate ({PAPER}: SGD with momentum)")
-    l2: float = Field(1e-4, ge=0, le=1, description=f"weight of the L2 penalty, as weight_decay ({PAPER}: 1e-4)")
-    decay: float = Field(0.5, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")
+    scale: Scales = Field(
+        "held_out", description="features are divided by one number, each channel by its own, whichever suits held-out "
+        f"images better, or not at all: raw ({PAPER}: raw)",
+    )  # fmt: skip
+    optimiser: Optimiser = Field("adam", description=f"of the probe ({PAPER}: sgd, with momentum .9)")
+    lr: float = Field(2e-3, gt=0, le=1, description=f"learning rate ({PAPER}: .1, over the last third .01)")
+    l2: float = Field(1e-3, ge=0, le=1, description=f"weight of the L2 penalty, as weight_decay ({PAPER}: 1e-4)")
+    decay: float = Field(
+        0.5, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine; adam)"
+    )
 
     @field_validator("target")
     @classmethod

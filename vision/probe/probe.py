@@ -1,7 +1,7 @@
 """The probe: convolutions from frozen features to the five maps, how they learn and how they are scored."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -11,14 +11,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from sandbox.base.errors import RunError
 from sandbox.base.seeding import keyed_generator
 from sandbox.nn.seeding import seed_parameters
 from sandbox.train.schedule import Epochs, cosine_decay
-from vision.probe.config import INPUTS, MAPS
+from vision.probe.config import INPUTS, MAPS, Optimiser, Scale, Scales
 from vision.probe.maps import mean_absolute_error, position_maps, rank_correlation
 
 Features = Float[Tensor, "b c g g"]
 START = 0.1  # of Xavier's law, in the last layer: what few steps do not unlearn of it is noise in the answers
+HELD_OUT = 8  # of so many training images one is left out, to choose a scale by
 _CHUNK = 16  # images at a time outside training
 
 
@@ -27,7 +29,7 @@ class PositionProbe(nn.Module):
 
     The position encoding module of Islam et al. 2020 (arXiv 2001.08248), section 3.2: without padding unless asked for;
     the output is resized (bilinear) to the grid. The maps share nothing, so training them together is training each by
-    itself. Features are standardised channel by channel, by constants that know no place; the zeros of ``padding`` are
+    itself. Features are standardised by constants that know no place, see `standardise`; the zeros of ``padding`` are
     zeros of the raw features.
 
     Args:
@@ -66,12 +68,21 @@ class PositionProbe(nn.Module):
         return layer
 
     @torch.no_grad()
-    def standardise(self, features: Features) -> None:
-        """Sets mean and standard deviation of each channel to those of ``features``; dead channels keep their scale."""
-        self.mean.copy_(features.mean((0, 2, 3)))
-        deviation = features.std((0, 2, 3), correction=0)
-        alive = deviation > 1e-6 * deviation.max()
-        self.deviation.copy_(torch.where(alive, deviation, torch.ones_like(deviation)))
+    def standardise(self, features: Features, scale: Scale) -> None:
+        """Sets the constants by which features are standardised.
+
+        Args:
+            features: of the training images.
+            scale: ``one`` divides all by one number, the root mean square; ``channel`` centres each channel and divides
+                it by its own standard deviation, dead ones excepted; ``raw`` leaves everything as it is.
+        """
+        if scale == "one":
+            self.deviation.fill_(features.square().mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny))
+        if scale == "channel":
+            self.mean.copy_(features.mean((0, 2, 3)))
+            deviation = features.std((0, 2, 3), correction=0)
+            alive = deviation > 1e-6 * deviation.max()
+            self.deviation.copy_(torch.where(alive, deviation, torch.ones_like(deviation)))
 
     def forward(self, features: Features) -> Float[Tensor, "b 5 g g"]:
         """The five maps that the features suggest."""
@@ -104,54 +115,120 @@ def thin_convolution(
     return (torch.stack(parts).sum(0) + bias).permute(0, 3, 1, 2)
 
 
+class Candidates(nn.Module):
+    """One probe for each way to scale the features, and which of them goes on. See `ProbeTrainer`."""
+
+    chosen: Tensor
+
+    def __init__(self, probes: Sequence[PositionProbe]) -> None:
+        super().__init__()
+        self.probes = nn.ModuleList(probes)
+        self.register_buffer("chosen", torch.tensor(0 if len(probes) == 1 else -1))
+
+    @property
+    def best(self) -> PositionProbe:
+        """The probe that was chosen; the first until then."""
+        found = self.probes[max(0, int(self.chosen))]
+        assert isinstance(found, PositionProbe)
+        return found
+
+
 class ProbeTrainer:
     """Trains a probe on features that were computed once.
 
-    Minimised is the squared error, mean over images and places and summed over the five maps.
+    Minimised is the squared error, mean over images and places and summed over the five maps. Which scale suits the
+    features of a network is not known beforehand. A channel that hardly moves on natural images, divided by its own
+    standard deviation, drowns all others where an image is unlike those; yet what holds position may be a small channel
+    beside large ones. With ``held_out`` a probe of either kind learns for the first third of the steps, and the one
+    with the smaller error on the last eighth of the images, which no probe learns from, goes on alone.
 
     Args:
-        features: (n, c, g, g), float32, of the training images.
+        features: (n, c, g, g), float32, of the training images; 2 or more.
         seed: of the probe's weights and the order of the images.
         kernel, depth, padding, hidden: see `PositionProbe`.
-        batch, steps, lr, l2, decay: of Adam; the rate falls to 0 over the last ``decay`` of the steps (cosine).
+        scale: see `PositionProbe.standardise`; ``held_out`` chooses between ``one`` and ``channel``.
+        optimiser: ``adam``, whose rate falls to 0 over the last ``decay`` of the steps (cosine), or ``sgd`` with
+            momentum .9, whose rate is a tenth over the last third: Islam et al. 2020.
+        batch, steps, lr, l2, decay: of either.
     """
 
     def __init__(
         self, features: Features, *, seed: int, batch: int, steps: int, lr: float, l2: float, decay: float,
-        kernel: int = 3, depth: int = 1, padding: int = 0, hidden: int = 16,
+        kernel: int = 3, depth: int = 1, padding: int = 0, hidden: int = 16, scale: Scales = "held_out",
+        optimiser: Optimiser = "adam",
     ) -> None:  # fmt: skip
-        grid, device = features.shape[-1], features.device
+        (count, channels, grid, _), device = features.shape, features.device
+        self.scales: tuple[Scale, ...] = ("one", "channel") if scale == "held_out" else (scale,)
         self.features = features.contiguous(memory_format=torch.channels_last)
-        self.steps, self.lr, self.decay = steps, lr, decay
+        self.learned = count - max(1, count // HELD_OUT) if len(self.scales) > 1 else count
+        self.steps, self.lr, self.decay, self.sgd = steps, lr, decay, optimiser == "sgd"
         self.maps = position_maps(grid).to(device)
-        self.probe = PositionProbe(
-            features.shape[1], kernel=kernel, depth=depth, padding=padding, hidden=hidden, grid=grid
-        )
-        seed_parameters(self.probe, seed, "probe")  # Xavier's law, all but: the fan-out is small beside the fan-in
-        with torch.no_grad():
-            self.probe.last.weight.mul_(START)
-        self.probe.to(device).standardise(features)
-        self.optimiser = torch.optim.Adam(
-            self.probe.parameters(), lr, weight_decay=l2, fused=device.type in ("cpu", "cuda")
-        )
-        self.epochs = Epochs(len(features), batch, seed)
+        sizes = {"kernel": kernel, "depth": depth, "padding": padding, "hidden": hidden, "grid": grid}
+        self.probe = Candidates([PositionProbe(channels, **sizes) for _ in self.scales])
+        for probe, each in zip(self._probes(), self.scales, strict=True):
+            seed_parameters(probe, seed, "probe")  # Xavier's law, all but: the fan-out is small beside the fan-in
+            with torch.no_grad():
+                probe.last.weight.mul_(START)
+            probe.to(device).standardise(features[: self.learned], each)
+        self.probe.to(device)
+        fused = device.type in ("cpu", "cuda")
+        self.optimiser: torch.optim.Optimizer = (
+            torch.optim.SGD(self.probe.parameters(), lr, momentum=0.9, weight_decay=l2, fused=fused) if self.sgd
+            else torch.optim.Adam(self.probe.parameters(), lr, weight_decay=l2, fused=fused)
+        )  # fmt: skip
+        self.epochs = Epochs(self.learned, batch, seed)
+
+    def _probes(self) -> list[PositionProbe]:
+        return [probe for probe in self.probe.probes if isinstance(probe, PositionProbe)]
+
+    @property
+    def scale(self) -> Scale:
+        """How the features are scaled."""
+        return self.scales[max(0, int(self.probe.chosen))]
+
+    def _rate(self, step: int) -> float:
+        if self.sgd:
+            return 1.0 if step <= self.steps * 2 / 3 else 0.1
+        return cosine_decay(step, self.steps, self.decay)
 
     def step(self, step: int) -> dict[str, Tensor]:
-        """One update, a function of the seed and the step; the loss and the length of the gradient by tag."""
+        """One update, a function of the seed and the step; the loss and the length of the gradient by tag.
+
+        Raises:
+            RunError: a probe of raw features diverges.
+        """
         for group in self.optimiser.param_groups:
-            group["lr"] = self.lr * cosine_decay(step, self.steps, self.decay)
+            group["lr"] = self.lr * self._rate(step)
+        if self.probe.chosen < 0 and step > self.steps / 3:
+            self._choose()
         rows = self.epochs.indices(step).to(self.features.device)
-        loss = (self.probe(self.features[rows]) - self.maps).square().mean((0, 2, 3)).sum()
+        learning = [self.probe.best] if self.probe.chosen >= 0 else self._probes()
+        losses = [self._loss(probe, self.features[rows]) for probe in learning]
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.stack(losses).sum().backward()
         norm = get_total_norm([p.grad for p in self.probe.parameters() if p.grad is not None])
         self.optimiser.step()
-        return {"loss/train": loss.detach(), "grad/probe": norm}
+        if self.scale == "raw" and not bool(torch.isfinite(losses[0])):
+            size = float(self.features.square().mean().sqrt())
+            raise RunError(f"the probe of raw features diverged at step {step}: their root mean square is {size:.3g}, "
+                           f"too much for the rate {self.lr:g}; --scale one divides them by it")  # fmt: skip
+        return {"loss/train": losses[0].detach(), "grad/probe": norm}
+
+    def _loss(self, probe: PositionProbe, features: Features) -> Tensor:
+        error: Tensor = probe(features) - self.maps
+        return error.square().mean((0, 2, 3)).sum()
+
+    @torch.no_grad()
+    def _choose(self) -> None:
+        """The probe with the smallest error on the images that none learns from."""
+        parts = self.features[self.learned :].split(_CHUNK)
+        errors = [sum(float(self._loss(probe, part)) * len(part) for part in parts) for probe in self._probes()]
+        self.probe.chosen.fill_(errors.index(min(errors)))
 
     @torch.no_grad()
     def answers(self, features: Features) -> Float[Tensor, "b 5 g g"]:
         """What the probe says about some features."""
-        return torch.cat([self.probe(part) for part in features.split(_CHUNK)])
+        return torch.cat([self.probe.best(part) for part in features.split(_CHUNK)])
 
     def scores(self, sets: Mapping[str, Iterable[Features]]) -> dict[str, float]:
         """SPC and MAE by tag, means over images.

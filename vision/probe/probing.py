@@ -61,7 +61,8 @@ class Probing:
             self.trainer = ProbeTrainer(
                 features, seed=config.seed, batch=config.batch, steps=config.steps, lr=config.lr, l2=config.l2,
                 decay=config.decay, kernel=int(config.kernel), depth=int(config.depth),
-                padding=int(config.probe_padding), hidden=config.hidden,
+                padding=int(config.probe_padding), hidden=config.hidden, scale=config.scale,
+                optimiser=config.optimiser,
             )  # fmt: skip
         except ValueError as error:
             raise UserError(f"--kernel, --depth and --grid: {error}") from None
@@ -153,14 +154,14 @@ class Probing:
         """The levels, the features that were computed, parameters and multiply-adds an image, up to the last level."""
         example = self.encoder.example().to(self.device)
         levels = zip(self.levels.names, self.levels(example), strict=True)
-        networks = {"target": self.encoder.network, "probe": self.trainer.probe}
+        networks = {"target": self.encoder.network, "probe": self.trainer.probe.best}
         adds = {
             "target": multiply_adds(_Read(self.levels), example),
-            "probe": multiply_adds(deepcopy(self.trainer.probe), self.trainer.features[:2]),
+            "probe": multiply_adds(deepcopy(self.trainer.probe.best), self.trainer.features[:2]),
         }
         return {
             "levels": [f"{name or 'output'} {'x'.join(map(str, level.shape[1:]))}" for name, level in levels],
-            "features": self.cached,
+            "features": self.cached | {"scale": self.trainer.scale},
             "parameters": {name: sum(p.numel() for p in one.parameters()) for name, one in networks.items()},
             "multiply_adds_per_image": adds,
         }

@@ -127,7 +127,7 @@ def test_shuffling_moves_whole_feature_vectors(seed: int, grid: int) -> None:
 def test_standardised_features_are_padded_with_zeros_of_their_own() -> None:
     features = torch.randn(4, 3, 8, 8) * torch.tensor([1.0, 50.0, 1e-3])[:, None, None] + 7
     probe = PositionProbe(3, kernel=3, depth=1, padding=1, hidden=1, grid=8)
-    probe.standardise(features)
+    probe.standardise(features, "channel")
     centred = (nn.functional.pad(features, (1, 1, 1, 1)) - probe.mean[:, None, None]) / probe.deviation[:, None, None]
     expected = nn.functional.conv2d(centred, probe.first.weight, probe.first.bias)
     torch.testing.assert_close(probe(features), expected, rtol=1e-3, atol=1e-2)
