@@ -2,7 +2,7 @@
 
 python -m sandbox.results                       # writes what has changed; make results
 python -m sandbox.results --check               # writes nothing; exit code 2 where a page is not what its sources say
-python -m sandbox.results --work-out results/NAME    # figures and verdicts of one comparison anew, from its scores.csv
+python -m sandbox.results --work-out results/NAME    # figures and verdicts anew, from scores.csv
 """
 
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ def main(arguments: Sequence[str] | None = None) -> list[str]:
     parser = Parser("python -m sandbox.results", "Builds docs/results and README's table from results/.")
     parser.add_argument("--root", type=path, default=Path(), metavar="DIR", help="the checkout (default: here)")
     parser.add_argument("--check", action="store_true", help="write nothing, complain where a page is stale")
-    parser.add_argument("--work-out", type=path, metavar="DIR",
-                        help="figures and verdicts of one comparison anew, from its scores.csv")  # fmt: skip
+    parser.add_argument("--work-out", type=path, nargs="+", default=[], metavar="DIR",
+                        help="figures and verdicts of comparisons anew, from their scores.csv")  # fmt: skip
     options = parser.parse(arguments)
     from sandbox.report.results import build, stale
     from sandbox.report.sources import work_out
 
     root: Path = options.root
-    if options.work_out is not None:
-        work_out(options.work_out)
+    for folder in options.work_out:
+        work_out(folder)
     pages = build(root)
     changed = stale(root, pages)
     if options.check and changed:

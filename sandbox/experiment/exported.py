@@ -90,9 +90,10 @@ def write_exported(
     Raises:
         OSError: it cannot be written.
     """
+    told = {name: value for name, value in environment.items() if name != "platform"}  # a kernel's name tells nothing
     data = {} if run.content is None else {"data": run.content.model_dump()}
     document: dict[str, Any] = {
-        "identity": {**run.proof(), **data}, "budget": budget, "environment": dict(environment) or None,
+        "identity": {**run.proof(), **data}, "budget": budget, "environment": told or None,
         "result": {name: value for name, value in result.items() if name not in ("curves", "points")},
         "curves": {tag: line for tag in tags if (line := _thinned(points, tag))},
     }  # fmt: skip

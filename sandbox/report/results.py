@@ -18,7 +18,7 @@ from sandbox.experiment.document import read_document
 from sandbox.report import tables
 from sandbox.report.comparison import Comparison
 from sandbox.report.page import captions, missing_runs, render
-from sandbox.report.placeholders import Figure, Tree, fill, tree
+from sandbox.report.placeholders import Tree, fill, tree
 from sandbox.report.sources import Sources, read_sources
 from sandbox.report.sweep_report import spread_table
 from sandbox.report.tables import Group, Table
@@ -26,8 +26,8 @@ from sandbox.report.tables import Group, Table
 PAGES = "docs/results"
 BEGIN, END = "<!-- results: made by `make results`, edit results/ -->", "<!-- end of results -->"
 HEAD = ("claim", "seeds", "result", "published")
-TYPED = "typed by hand, its runs are not kept"
-_NOTE = f"Rows marked * are {TYPED}; all others are filled in from the scores of their runs."
+_NOTE = "Rows marked * are typed by hand, their runs are not kept; the others are filled in from their runs' scores."
+_ALT = {"scores": "Every seed", "curves": "Learning curves", "sweep": "Every run of the sweep"}
 _UNMEASURED = "## Not measured"
 
 
@@ -38,7 +38,7 @@ class Claim(BaseModel):
         claim: in a few words.
         of: the comparison that it is a result of; None: typed by hand.
         result: with placeholders.
-        seeds: filled in where it is None.
+        seeds: filled in where it is None; of what was not measured, there is no number.
         published: what others say.
         page: of one that is typed by hand, below docs/.
         film: of the comparison, shown on the HTML page, and what stands below it.
@@ -88,7 +88,8 @@ def build(root: Path) -> dict[str, str]:
             )
     pages = {f"{PAGES}/{name}.md": _page(place, s, c, figures[name], index.published.get(name, []))
              for name, (s, c, place) in known.items()}  # fmt: skip
-    rows = [_claim(claim, figures.get(claim.of or "", {})) for claim in index.claims]
+    rows = [_claim(claim, figures.get(claim.of or "", {}), known[claim.of][1] if claim.of else None)
+            for claim in index.claims]  # fmt: skip
     films = [{"link": f"../../results/{claim.of}/{_there(root / 'results' / claim.of, claim.film[0])}",
               "caption": claim.film[1]} for claim in index.claims if claim.of and claim.film]  # fmt: skip
     pages[f"{PAGES}/README.md"] = render("overview.md.jinja", {"claims": _markdown(rows, ""), "note": _NOTE})
@@ -130,29 +131,18 @@ def _there(folder: Path, name: str) -> str:
     return name
 
 
-def _claim(claim: Claim, figures: Tree) -> dict[str, str]:
+def _claim(claim: Claim, figures: Tree, c: Comparison | None) -> dict[str, str]:
     place = f"results/index.yaml ({claim.claim})"
-    typed = claim.of is None
-    link = f"../{claim.page or 'results.md'}" if typed else f"{claim.of}.md"
-    seeds = claim.seeds or ("-" if typed else _seeds(figures))
+    link = f"../{claim.page or 'results.md'}" if c is None else f"{claim.of}.md"
+    seeds, typed = claim.seeds or (_seeds(c) if c else "-"), c is None and claim.seeds is not None
     return {"claim": claim.claim, "seeds": seeds, "published": claim.published, "link": link,
             "result": f"{fill(claim.result, figures, place)}{' *' if typed else ''}"}  # fmt: skip
 
 
-def _seeds(figures: Tree) -> str:
-    """How many runs each arm has: one number, or the least and the most."""
-    found: list[float] = []
-
-    def walk(node: Tree) -> None:
-        for name, part in node.items():
-            if name == "n" and isinstance(part, Figure):
-                found.append(part.value)
-            elif isinstance(part, dict):
-                walk(part)
-
-    walk(figures)
-    low, high = min(found, default=0), max(found, default=0)
-    return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+def _seeds(c: Comparison) -> str:
+    """How many seeds have a primary score in every arm of a task: one number, or the least and the most."""
+    found = [len(c.summary(c.primary, arm, task).values) for arm in c.arms for task in c.tasks]
+    return str(min(found)) if min(found) == max(found) else f"{min(found)} to {max(found)}"
 
 
 def _markdown(rows: list[dict[str, str]], above: str) -> str:
@@ -194,8 +184,8 @@ def _page(folder: Path, s: Sources, c: Comparison, figures: Tree, published: lis
         "place": f"results/{name}", "title": title.removeprefix("# "), "question": question.strip(), "link": link,
         "conclusions": s.conclusions, "warnings": missing_runs(c),
         "tables": [*_tables(c, s), *([_beside(beside)] if beside else [])],
-        "pictures": [{"link": f"{link}/{kind}.svg", "caption": _caption(c, s, kind)}
-                     for kind in ("scores", "curves", "sweep") if f"{kind}.svg" in s.files],
+        "pictures": [{"link": f"{link}/{kind}.svg", "alt": _ALT[kind], "caption": _caption(c, s, kind)}
+                     for kind in _ALT if f"{kind}.svg" in s.files],
         "text": f"## {rest.strip()}\n", "command": s.command, "made_with": _made_with(c, s),
         "costs": None if s.variants else tables.costs_table(c), "runs": (folder / "runs").is_dir(),
     })  # fmt: skip
