@@ -101,7 +101,7 @@ def write_exported(
     write_json(path, document)
 
 
-def _thinned(points: Sequence[Mapping[str, int | float]], tag: str) -> dict[str, list[float]] | None:
+def _thinned(points: Sequence[Mapping[str, int | float]], tag: str) -> dict[str, list[int | float]] | None:
     """Points at even distances, the first and the last among them; none is averaged."""
     found = [(point[AXIS], float(f"{point[tag]:.4g}")) for point in points if tag in point and AXIS in point]
     if not found:

@@ -38,16 +38,16 @@ class Figure:
         kind: a number, one with its sign, a p value or a count.
     """
 
-    value: float
+    value: int | float
     digits: int = 0
     kind: Literal["number", "signed", "p", "count"] = "number"
 
     def __str__(self) -> str:
         if self.kind == "p":
-            return p_text(self.value)
+            return p_text(float(self.value))
         if self.kind == "count":
-            return count_text(self.value)
-        return number(self.value, self.digits, "+" if self.kind == "signed" else "")
+            return count_text(float(self.value))
+        return number(float(self.value), self.digits, "+" if self.kind == "signed" else "")
 
 
 class _Names:
