@@ -1,6 +1,7 @@
 # make demo: environment, both arms of the default GAN comparison on one seed, the report.
 # make test: environment, all tests but the slow ones.   make test-slow: the slow ones, kills and benchmarks among them;
 #   make test-slow PART=3/12: a twelfth of them.
+# make results: docs/results and README's table from the sources in results/.
 # make check: lint, types and the quickest tests, in two minutes.   make PYTHON=python3.12 ...: another Python.
 PYTHON ?= python3
 VENV := .venv
@@ -12,10 +13,13 @@ WORKERS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 QUICK := tests/test_structure.py tests/sandbox/base tests/sandbox/experiment tests/sandbox/nn/test_planes.py \
   tests/sandbox/nn/test_blocks.py tests/sandbox/report/test_stats.py tests/sandbox/train/test_schedule.py
 
-.PHONY: demo check test test-slow lint type format clean
+.PHONY: demo results check test test-slow lint type format clean
 
 demo: $(VENV)/.core
 	$(BIN)/python -m sandbox.compare gan/sort_of_clevr --seeds 1
+
+results: $(VENV)/.core
+	$(BIN)/python -m sandbox.results
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) -m "not slow" $(TESTS)

@@ -13,6 +13,7 @@ from sandbox.experiment.spec import study_spec
 _OTHERS = {
     "python -m sandbox train CONFIG": "any config, also of studies in packages of your own",
     "python -m sandbox.compare CONFIG": "every arm x task x seed of a config, then the report",
+    "python -m sandbox.results": "the pages of docs/results, from the sources in results/",
     "python -m sandbox.video RUN": "films of trained runs as GIF or MP4, several side by side",
 }
 

@@ -3,6 +3,8 @@
     python -m sandbox.compare gan/sort_of_clevr                     # what is not complete yet, then the report
     python -m sandbox.compare gan/sort_of_clevr --seeds 3 --arms conv coord wide
     python -m sandbox.compare gan/sort_of_clevr --report-only       # trains nothing
+    python -m sandbox.compare gan/sort_of_clevr --export results/NAME      # its runs as small files, its page's sources
+    python -m sandbox.compare gan/sort_of_clevr --from results/NAME        # runs of other machines count as complete
     python -m sandbox.compare vision/classification --sweep         # a grid of settings; see sweep.py
 
 The first arm is the reference that the others are compared with. A run is the one that `python -m sandbox.STUDY` makes
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     # Only now what takes seconds to import: --help and mistakes are answered at once.
     from sandbox.launcher.runner import make_runs
     from sandbox.launcher.worker import PATIENCE
-    from sandbox.report.comparison import gather
+    from sandbox.report.gather import gather
 
     failed: dict[Cell, str] = {}
     if plan.options.report_only:  # while another process makes the runs, too
@@ -58,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     with hold(plan.folder, ".report.lock", f"{plan.folder} is being reported by another process", PATIENCE):
         comparison = gather(plan, failed, shlex.join(["python", "-m", "sandbox.compare", *given]))
         report = _report_sweep(comparison, plan) if plan.options.sweep else _report(comparison)
+        if plan.options.export is not None:
+            from sandbox.report.sources import export
+
+            print(f"exported:    {export(comparison, plan.options.export, plan.experiment.variants)}")
     if failed:
         cell, line = next(iter(failed.items()))
         raise RunError(f"{len(failed)} of {len(plan.cells())} runs failed, the others are complete; {cell}: {line}")
@@ -72,11 +78,13 @@ def found_on_disk(plan: Plan) -> Plan:
     """
     options, folder = plan.options, plan.folder
     places = {plan.place(cell).parent for cell in plan.cells()}
-    there = sorted({int(path.name.removeprefix("seed-")) for place in places for path in place.glob("seed-*")
-                    if path.name.removeprefix("seed-").isdecimal() and (path / "config.yaml").is_file()})  # fmt: skip
+    places |= {shelf for cell in plan.cells() for shelf in plan.shelves(cell)}
+    names = {path.name.removesuffix(".json") for place in places for path in place.glob("seed-*")
+             if path.suffix == ".json" or (path / "config.yaml").is_file()}  # fmt: skip
+    there = sorted(int(name[5:]) for name in names if name[5:].isdecimal())
     seeds = plan.seeds if options.named_seeds else tuple(there)
     plan = replace(plan, seeds=seeds)
-    if not any((plan.place(cell) / "config.yaml").is_file() for cell in plan.cells()):
+    if not any((plan.place(cell) / "config.yaml").is_file() or plan.exported(cell) for cell in plan.cells()):
         raise UserError(f"{folder} holds no run of {', '.join(plan.arms)}: without --report-only they are made")
     return plan
 
@@ -114,7 +122,7 @@ def _report_sweep(comparison: "Comparison", plan: Plan) -> Path:
     from sandbox.report.sweep_report import spread_table, write_sweep
 
     report = write_sweep(comparison, plan.experiment)
-    spread = spread_table(comparison, plan.experiment)
+    spread = spread_table(comparison, plan.experiment.variants)
     for group in spread.groups:
         table = _rich(
             f"{comparison.experiment}{f', {group.title}' if group.title else ''}: {spread.caption}", spread.head

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sandbox.base.errors import UserError, in_words, listed
+from sandbox.base.errors import UserError, in_words, listed, nearest
 from sandbox.cli.flags import Parser, one_of, path, positive, whole_number
 from sandbox.cli.train import DEVICES, add_fields, overrides_of, own_name
 from sandbox.experiment.config import SEEDS
@@ -21,7 +21,8 @@ EPILOG = """examples:
   python -m sandbox.compare gan/sort_of_clevr --steps 9000 --name longer
   python -m sandbox.compare rl/mspacman --env pong                another game, in a folder of its own
   python -m sandbox.compare vision/classification --sweep         a grid of settings instead of the arms
-  python -m sandbox.compare gan/sort_of_clevr --jobs 4            four runs at a time"""
+  python -m sandbox.compare gan/sort_of_clevr --jobs 4            four runs at a time
+  python -m sandbox.compare gan/sort_of_clevr --export results/NAME        for the repository: its runs, its page"""
 
 
 def _seeds(text: str) -> list[int] | int:
@@ -57,6 +58,11 @@ def _parser(experiment: Experiment | None) -> Parser:
                        help="instead of the arms every combination of the settings that the file lists under sweep, "
                             "each a run of the first seed; the folder is then called CONFIG_sweep")  # fmt: skip
     which.add_argument("--report-only", action="store_true", help="train nothing, report what the folder holds")
+    which.add_argument("--from", type=path, dest="source", metavar="DIR",
+                       help="folder of exported runs, such as results/NAME: they count as complete")  # fmt: skip
+    which.add_argument("--export", type=path, metavar="DIR",
+                       help="write every complete run as a small file, and the sources of a page of results, into DIR; "
+                       "what DIR holds already counts as complete")  # fmt: skip
     how = parser.add_argument_group("how they run")
     how.add_argument("--smoke", action="store_true", help="the same recipes shrunk, every part run, under ROOT/smoke")
     how.add_argument("--device", type=one_of(*DEVICES), default="auto", metavar="{" + ",".join(DEVICES) + "}",
@@ -128,13 +134,23 @@ def _plan(experiment: Experiment, options: argparse.Namespace) -> Plan:
         raise UserError(f"{flag} goes not with --report-only, which reports runs as they are; --name says which")
     how = Options(
         options.smoke, options.budget, options.sweep, options.report_only, options.seeds is not None, options.device,
-        options.jobs, options.ray, options.cpus, options.gpus,
+        options.jobs, options.ray, options.cpus, options.gpus, options.export,
     )  # fmt: skip
-    plan = Plan(experiment, name, root, arms, tasks, _chosen(experiment, options), overrides, {}, how)
+    seeds, exports = _chosen(experiment, options), _exports(options.source, options.export)
+    plan = Plan(experiment, name, root, arms, tasks, seeds, overrides, {}, how, exports)
     for cell in plan.cells():
         plan.place(cell)
     plan.scores()  # resolves every arm of every task: what is wrong is said now, not after the runs
     return plan
+
+
+def _exports(source: Path | None, target: Path | None) -> tuple[Path, ...]:
+    """The folders whose exported runs are read: what is exported into one that has some must go with them."""
+    if source is not None and not (source / "runs").is_dir():
+        beside = [place.as_posix() for place in source.parent.glob("*") if (place / "runs").is_dir()]
+        raise UserError(f"--from {source} holds no exported runs: there is no {source / 'runs'}"
+                        f"{nearest(source.as_posix(), beside)}")  # fmt: skip
+    return tuple(dict.fromkeys(folder for folder in (source, target) if folder is not None))
 
 
 def _chosen(experiment: Experiment, options: argparse.Namespace) -> tuple[int, ...]:

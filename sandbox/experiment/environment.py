@@ -11,6 +11,8 @@ from pydantic import Field
 from sandbox.base.world import announced
 from sandbox.experiment.written import Owned
 
+_INSTRUCTIONS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")  # those that change how fast a run is, or its rounding
+
 
 class Environment(Owned):
     """What ``environment.json`` holds."""
@@ -20,6 +22,7 @@ class Environment(Owned):
     packages: dict[str, str | None] = Field(default_factory=dict)
     platform: str | None = None
     processor: str | None = None
+    instructions: str | None = None
     threads: int | None = None
     processes: int | None = None
     accelerator: str | None = None
@@ -30,12 +33,14 @@ def environment() -> dict[str, Any]:
     import torch  # here: what only reads run folders starts without it
 
     packages = ("torch", "torchvision", "numpy", "lightning-fabric", "safetensors", "stable-baselines3", "ale-py")
+    able = torch.cpu.get_capabilities()
     return {
         "commit": _commit(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in packages},
         "platform": platform.platform(),
-        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.processor(),
+        "processor": able.get("cpu_name") or platform.processor(),
+        "instructions": " ".join(name for name in _INSTRUCTIONS if able.get(name)) or None,
         "threads": torch.get_num_threads(),
         "processes": announced().size,
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

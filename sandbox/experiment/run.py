@@ -67,6 +67,11 @@ class Run:
         return self.folder / "checkpoints"
 
     @property
+    def exported(self) -> bool:
+        """Whether it was read from one file, which `sandbox.experiment.exported` wrote, rather than from a folder."""
+        return self.folder.suffix == ".json"
+
+    @property
     def samples(self) -> Path:
         """The folder of its pictures."""
         return self.folder / "samples"
@@ -232,14 +237,13 @@ class Run:
                 path.unlink()
 
     def refuse_another(self, found: "Run") -> None:
-        """Raises `UserError`, with the differences, where ``found`` is not this very run."""
+        """Raises `UserError`, with the differences, where ``found``, a folder's or an exported one, is not this run."""
         theirs, ours = found.proof(), self.proof()
         changed = differences(theirs.pop("config"), ours.pop("config")) + differences(theirs, ours)
         if changed:
-            raise UserError(
-                f"{self.folder} holds a run of another configuration ({'; '.join(changed)}): "
-                f"give this one a --name, or start it anew with {self.command()} --overwrite"
-            )
+            anew = "delete the file" if found.exported else f"start it anew with {self.command()} --overwrite"
+            raise UserError(f"{found.folder} holds a run of another configuration ({'; '.join(changed)}): "
+                            f"give this one a --name, or {anew}")  # fmt: skip
 
 
 def run_folder(
@@ -267,15 +271,30 @@ def read_run(folder: Path | str) -> Run:
     if not path.is_file():
         raise UserError(f"{folder} is no run folder: it has no config.yaml{_nearest_run(folder)}")
     try:
-        head = read_sealed(path)
+        return identified(read_sealed(path), folder, path)
+    except Unreadable as error:
+        raise UserError(f"{path} is no configuration of a run, or a damaged one: it {error.problem} "
+                        "(--overwrite starts anew)") from None  # fmt: skip
+
+
+def identified(head: Mapping[str, Any], folder: Path, path: Path) -> Run:
+    """The run of an identity that was read back.
+
+    Args:
+        head: see `Run.identity`.
+        folder: the run's; of an exported one its file.
+        path: the file that the identity stands in.
+
+    Raises:
+        UserError: it is none, or its study is not here.
+    """
+    try:
         study, experiment, arm, precision = (str(head[key]) for key in ("study", "experiment", "arm", "precision"))
         values, data = dict(head["config"]), head.get("data")
         content = None if data is None else Content.model_validate(data)
     except (KeyError, TypeError, ValueError, ValidationError):
-        raise UserError(f"{path} is no configuration of a run, or a damaged one (--overwrite starts anew)") from None
-    except Unreadable as error:
-        raise UserError(f"{path} is no configuration of a run, or a damaged one: it {error.problem} "
-                        "(--overwrite starts anew)") from None  # fmt: skip
+        anew = "" if folder == path else " (--overwrite starts anew)"
+        raise UserError(f"{path} is no configuration of a run, or a damaged one{anew}") from None
     try:
         spec = study_spec(study)
     except UserError as error:

@@ -41,6 +41,7 @@ class Options:
         jobs: runs at a time on this machine.
         ray: address of a Ray cluster, ``local`` for one on this machine, None for none.
         cpus, gpus: what a run gets; None: a fair share.
+        export: the folder that complete runs and the sources of their page are written into.
     """
 
     smoke: bool = False
@@ -53,6 +54,7 @@ class Options:
     ray: str | None = None
     cpus: float | None = None
     gpus: float | None = None
+    export: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Plan:
         overrides: settings given, for every arm.
         steps: (task, arm) -> steps, where a budget of multiply-adds sets them.
         options: how they are made.
+        exports: folders of exported runs (`sandbox.experiment.exported`), which count as complete.
 
     Raises:
         UserError: it has more runs than anybody makes.
@@ -83,6 +86,7 @@ class Plan:
     overrides: Mapping[str, Any]
     steps: Mapping[tuple[str | None, str], int]
     options: Options
+    exports: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.arms) * len(self.tasks) * len(self.seeds)
@@ -120,6 +124,18 @@ class Plan:
     def place(self, cell: Cell) -> Path:
         """A run's folder."""
         return run_folder(self.root, self.experiment.study, self.name, cell.arm, cell.seed, task=cell.task)
+
+    def shelves(self, cell: Cell) -> list[Path]:
+        """Where exported runs of the cell's task and arm may lie."""
+        parts = [*([cell.task] if cell.task else []), cell.arm]
+        return [folder.joinpath("runs", *parts) for folder in self.exports]
+
+    def exported(self, cell: Cell) -> Path | None:
+        """The file of an exported run, in the first folder that has it; None where the run itself is complete here."""
+        if (self.place(cell) / "result.json").is_file():
+            return None
+        files = (shelf / f"seed-{cell.seed}.json" for shelf in self.shelves(cell))
+        return next((file for file in files if file.exists()), None)
 
     def config(self, cell: Cell) -> Config:
         """A run's configuration."""

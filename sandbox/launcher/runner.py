@@ -11,6 +11,7 @@ from sandbox.base.errors import Interrupted, UserError
 from sandbox.base.files import write_atomically
 from sandbox.base.world import announced
 from sandbox.experiment.content import Content
+from sandbox.experiment.exported import read_exported
 from sandbox.experiment.run import Run, read_run, refuse_mixed_data, refuse_mixed_precision
 from sandbox.launcher.plan import Cell, Plan
 from sandbox.launcher.pools import Cluster, Local, Pool
@@ -81,6 +82,11 @@ def _missing(plan: Plan) -> tuple[list[Cell], dict[Cell, Content]]:
     """What is to be made, and what each of these must learn from, as far as other runs have told."""
     missing, runs = [], []
     for cell in plan.cells():
+        if exported := plan.exported(cell):
+            found = read_exported(exported)[0]
+            _run(plan, cell, found.precision).refuse_another(found)
+            runs.append(found)
+            continue
         folder = plan.place(cell)
         if (folder / "config.yaml").is_file():
             found = read_run(folder)

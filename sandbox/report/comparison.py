@@ -1,28 +1,16 @@
-"""What a comparison's run folders hold, read back: every arm x task x seed of one experiment.
-
-Only ``config.yaml``, ``environment.json``, ``metrics.jsonl``, ``result.json`` and the pictures are read, so every study
-compares alike, and so does a folder of runs copied from a cluster.
-"""
+"""A comparison: every arm x task x seed of one experiment, what they scored and what is concluded from it."""
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sandbox.base.errors import UserError, warn
-from sandbox.base.reading import Unreadable, read_file
-from sandbox.experiment.config import differences
-from sandbox.experiment.names import config_title
-from sandbox.experiment.run import Run, State, read_run, refuse_mixed_data, refuse_mixed_precision
+from sandbox.experiment.run import Run, State
 from sandbox.experiment.spec import Captions, Margin, Score, study_spec
-from sandbox.experiment.written import SMALL
-from sandbox.launcher.plan import Cell, Plan
-from sandbox.launcher.worker import read_order
+from sandbox.launcher.plan import Cell
 from sandbox.report.stats import CONCLUDING, Paired, Summary, holm, paired, summarise
 from sandbox.report.verdicts import Equivalence, Verdict, at_ceiling, equivalence, family, verdict
-from sandbox.train.tracking import read_metrics
 
 Budget = Literal["steps", "macs", "none"]
 
@@ -41,6 +29,7 @@ class Row:
         environment: commit, versions, device.
         curves: the points of ``metrics.jsonl``.
         error: one line, where the run failed just now.
+        budget: what its comparison gave every arm the same of; ``none``: not known.
     """
 
     cell: Cell
@@ -52,6 +41,27 @@ class Row:
     environment: Mapping[str, Any]
     curves: Sequence[Mapping[str, int | float]]
     error: str | None = None
+    budget: str = "none"
+
+    @property
+    def exported(self) -> bool:
+        """Whether it was read from one small file, not from a folder with pictures."""
+        return self.run is not None and self.run.exported
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What configurations say of a comparison, written down: a table of scores has no configurations.
+
+    Attributes:
+        margins: of the primary score, by task.
+        failed: cell, in words -> what is wrong with its complete run, see `sandbox.experiment.spec.StudySpec.failed`.
+        pairings: (arm, task) -> what it has in common with the reference at one seed.
+    """
+
+    margins: Mapping[str | None, Margin]
+    failed: Mapping[str, str]
+    pairings: Mapping[tuple[str, str | None], str]
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,7 @@ class Comparison:
         scores: the primary one first.
         budget: what the arms had the same of: ``steps`` (images too), ``macs`` or ``none``.
         rows: one for each cell, in the order task, seed, arm.
+        recorded: in place of the runs' configurations, where the rows have none.
     """
 
     study: str
@@ -108,6 +119,7 @@ class Comparison:
     scores: tuple[Score, ...]
     budget: Budget
     rows: tuple[Row, ...]
+    recorded: Recorded | None = None
 
     @property
     def reference(self) -> str:
@@ -126,6 +138,8 @@ class Comparison:
 
     def margin(self, task: str | None = None) -> Margin | None:
         """What would matter of the primary score on a task; None where the study names nothing, or no run is there."""
+        if self.recorded is not None:
+            return self.recorded.margins.get(task)
         config = next((row.run.config for row in self.rows if row.run and row.cell.task == task), None)
         return None if config is None else self.primary.margin_of(config)
 
@@ -148,6 +162,8 @@ class Comparison:
 
     def pairing(self, arm: str, task: str | None = None) -> str:
         """What an arm has in common with the reference at one seed."""
+        if self.recorded is not None:
+            return self.recorded.pairings.get((arm, task), "no run yet")
         configs = [next((row.run.config for row in self.of(name, task) if row.run), None)
                    for name in (self.reference, arm)]  # fmt: skip
         a, b = configs
@@ -175,6 +191,12 @@ class Comparison:
                 found[k] = item
         return found
 
+    def failing(self, row: Row) -> str:
+        """What is wrong with a complete run that has learned nothing, in a few words; empty: nothing."""
+        if self.recorded is not None:
+            return self.recorded.failed.get(str(row.cell), "")
+        return study_spec(self.study).failed(row.run.config, row.scores) if row.run else ""
+
     def _contrast(self, score: Score, task: str | None, arm: str) -> Contrast:
         values = [self.values(score.tag, name, task) for name in (self.reference, arm)]
         result, equal = paired(values[0], values[1], score.better), None
@@ -194,14 +216,12 @@ class Comparison:
         if pairs < CONCLUDING and any(seed < margin.fresh_from for seed in self.seeds):
             return (f"the margin was set after runs of seeds below {margin.fresh_from} were seen, and of later ones "
                     f"{pairs} are paired, {CONCLUDING} are needed")  # fmt: skip
-        spec = study_spec(self.study)
         for row in (*self.of(self.reference, task), *self.of(arm, task)):
             if row.cell.seed < margin.fresh_from:
                 continue
             wrong = f"failed ({row.error})" if row.error else ""
-            if not wrong and row.state == "complete" and row.run:
-                undefined = row.scores.get(score.tag) is None
-                wrong = "has no value" if undefined else spec.failed(row.run.config, row.scores)
+            if not wrong and row.state == "complete":
+                wrong = "has no value" if row.scores.get(score.tag) is None else self.failing(row)
             if wrong:
                 return f"{row.cell}: {wrong}"
         known = [[value for value in part.values() if value is not None] for part in fresh]
@@ -223,95 +243,3 @@ def _judged(items: Sequence[Contrast]) -> list[Contrast]:
         found = verdict(item.stats, item.score.better, p, compared, equal)
         judged.append(replace(item, p_adjusted=p, verdict=found, equal=equal, compared=compared))
     return judged
-
-
-def gather(plan: Plan, failed: Mapping[Cell, str], command: str) -> Comparison:
-    """Reads the runs of a plan back.
-
-    Args:
-        plan: which runs.
-        failed: what those that failed just now said.
-        command: what makes the report again.
-
-    Raises:
-        UserError: a run is not what its folder says, or runs that differ in more than the arms would be paired.
-    """
-    rows = tuple(read_row(cell, plan.place(cell), failed.get(cell)) for cell in plan.cells())
-    check_places(rows, plan)
-    refuse_mixed_precision([row.run for row in rows if row.run])
-    refuse_mixed_data([row.run for row in rows if row.run])
-    return Comparison(plan.experiment.study, plan.name, plan.folder, config_title(plan.experiment.path), command,
-                      plan.arms, plan.tasks, plan.seeds, plan.scores(), _budget(plan, rows), rows)  # fmt: skip
-
-
-def _budget(plan: Plan, rows: Sequence[Row]) -> Budget:
-    """What the arms had the same of: told by the runs, not by this command line."""
-    spent = {(row.cell.task, row.run.config.steps, row.run.config.batch) for row in rows if row.run}
-    if len(spent) == len({task for task, *_ in spent}):
-        return "steps"
-    older = plan.folder / "comparison" / "budget"  # of a comparison that was made before runs had order files
-    with suppress(Unreadable):
-        if older.exists() and read_file(older, SMALL) == b"macs":
-            return "macs"
-    return "macs" if {_told(plan.order(cell)) for cell in plan.cells()} - {"none"} == {"macs"} else "none"
-
-
-def _told(order: Path) -> str:
-    """The budget that a run was made under; a report needs no order file, so that one may be lost or damaged."""
-    try:
-        return str(read_order(order)["budget"])
-    except UserError:
-        return "none"
-
-
-def read_row(cell: Cell, folder: Path, error: str | None = None) -> Row:
-    """Reads one run's folder; a new one is empty. A damaged one counts as interrupted, its error says why."""
-    if not (folder / "config.yaml").is_file():
-        if folder.is_symlink() or (folder.is_dir() and any(path.name != ".lock" for path in folder.iterdir())):
-            error = error or f"{folder} has no config.yaml: what run that was is not known, and it is left out"
-        return Row(cell, folder, "new", None, {}, {}, {}, [], error)
-    try:
-        run = read_run(folder)
-    except UserError as wrong:
-        return Row(cell, folder, "interrupted", None, {}, {}, {}, [], error or str(wrong))
-    state, costs = run.state(), dict[str, Any]()
-    try:
-        costs = run.result() if state == "complete" else costs
-    except UserError as wrong:
-        state, error = "interrupted", error or str(wrong)
-    scores = costs.pop("scores", {})
-    costs.pop("points", None)  # of an older run
-    there = (folder / "metrics.jsonl").exists() or state == "complete"
-    curves = read_metrics(folder, costs.pop("curves", None)) if there else []
-    return Row(cell, folder, state, run, scores, costs, _environment(run), curves, error)
-
-
-def _environment(run: Run) -> dict[str, Any]:
-    try:
-        return run.environment()
-    except UserError as error:
-        warn(str(error))
-        return {}
-
-
-def check_places(rows: Sequence[Row], plan: Plan) -> None:
-    """Refuses runs that are not what their folders say, or differ within an arm in more than the seed.
-
-    Raises:
-        UserError: names the folder and what is different.
-    """
-    first: dict[tuple[str | None, str], Row] = {}
-    for row in rows:
-        if row.run is None:
-            continue
-        cell, run = row.cell, row.run
-        told = (plan.experiment.study, plan.name, cell.task, cell.arm, cell.seed)
-        says = (run.study, run.experiment, run.task, run.arm, run.config.seed)
-        if changed := [f"{a!r}, not {b!r}" for a, b in zip(says, told, strict=True) if a != b]:
-            raise UserError(f"{row.folder} holds another run than its name says: {'; '.join(changed)}")
-        other = first.setdefault((cell.task, cell.arm), row)
-        assert other.run is not None
-        ours, theirs = (one.config.model_dump(exclude={"seed", *run.config.PLACES}) for one in (other.run, run))
-        if changed := differences(ours, theirs):
-            found = f"{'; '.join(changed)} from {other.folder} to {row.folder}"
-            raise UserError(f"runs of one arm must not differ but in the seed: {found}")

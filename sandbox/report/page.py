@@ -110,7 +110,8 @@ def _markdown(text: str) -> str:
 # The conclusion, and what is missing
 
 
-def _conclusions(c: Comparison, contrasts: Sequence[Contrast]) -> list[dict[str, str]]:
+def conclusions(c: Comparison, contrasts: Sequence[Contrast]) -> list[dict[str, str]]:
+    """``outcome`` and ``text`` for each contrast of the primary score; of a single arm for each task."""
     return [_conclusion(c, item) for item in contrasts] or [_alone(c, task) for task in c.tasks]
 
 
@@ -214,7 +215,7 @@ def _view(
         "title": f"{folder_of(c.study)}/{c.experiment}",
         "subtitle": f"{', '.join(c.arms[1:]) or 'one arm,'} {'against ' if c.arms[1:] else ''}{c.reference}, "
         f"{plural(len(c.seeds), 'seed')}{tasks}, {budget}",
-        "conclusions": _conclusions(c, primary),
+        "conclusions": conclusions(c, primary),
         "warnings": _warnings(c, primary),
         "primary_title": f"Primary score: {c.primary.name}",
         "tables": {
@@ -230,7 +231,7 @@ def _view(
             "runs": tables.runs_table(c, c.root.as_posix()),
         },
         "pictures": {name: embedded("image/svg+xml", files[f"{name}.svg"]) for name in ("scores", "curves")},
-        "captions": _captions(c),
+        "captions": captions(c),
         "samples": [item for task in c.tasks for item in _samples(c, task)],
         "films": [_film_view(c, name, film, files) for name, film in films.items() if film and files[f"{name}.gif"]],
         "source": c.source,
@@ -264,7 +265,8 @@ def embedded(kind: str, content: bytes | str | None) -> str | None:
     return f"data:{kind};base64,{base64.b64encode(raw).decode()}"
 
 
-def _captions(c: Comparison) -> dict[str, str]:
+def captions(c: Comparison) -> dict[str, str]:
+    """What stands below ``scores``, ``curves`` and ``samples``."""
     pairs = " A grey line joins the two runs of a seed; right: their differences (dots), the mean difference and its "
     pairs = f"{pairs}{tables.INTERVAL} (diamond)." if c.arms[1:] else ""
     return {

@@ -242,7 +242,7 @@ def chosen(comparison: Comparison, task: str | None, has: Callable[[Row], bool])
 def last_samples(row: Row) -> Path | None:
     """The newest sample grid of a run that is a picture still."""
     grids = {path for path in (row.folder / "samples").glob("step-*.png") if path.stem[5:].isdecimal()}
-    if row.state == "complete" and row.run:  # it has one of its end, or has lost it
+    if row.state == "complete" and row.run and not row.exported:  # it has one of its end, or has lost it
         grids.add(row.folder / "samples" / f"step-{row.run.config.steps:08d}.png")
     for path in sorted(grids, key=lambda path: int(path.stem[5:]), reverse=True):
         try:
@@ -258,8 +258,9 @@ def film(comparison: Comparison, task: str | None, name: str) -> Film | None:
     file = f"samples/{name}.gif"
     complete = [row for arm in comparison.arms for row in comparison.of(arm, task) if row.state == "complete"]
     lost = [row.folder / file for row in complete if not (row.folder / file).is_file()]
-    if 0 < len(lost) < len(complete):  # one that the study does not make is nowhere
-        warn(f"{lost[0]} is not there: the report's film is made of other seeds, or left out")
+    told = [row.folder / file for row in complete if not row.exported and row.folder / file in lost]
+    if told and len(lost) < len(complete):  # one that the study does not make is nowhere
+        warn(f"{told[0]} is not there: the report's film is made of other seeds, or left out")
     rows = chosen(comparison, task, lambda row: row.state == "complete" and row.folder / file not in lost)
     if not rows:
         return None

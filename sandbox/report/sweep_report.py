@@ -8,7 +8,7 @@
 A sweep concludes nothing: the best of many runs is the luckiest, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def _view(c: Comparison, experiment: Experiment, files: dict[str, bytes | str | 
         "caption": f"{c.primary.name} ({direction(c.primary)}) of every run, against its value on the training data, "
         "the parameters and the seconds of training.",
         "tables": {
-            "spread": spread_table(c, experiment),
+            "spread": spread_table(c, experiment.variants),
             "runs": runs_table(c, experiment),
             "shared": tables.config_tables(c)[1],
             "environment": tables.environment_table(c),
@@ -102,20 +102,23 @@ def parameters(row: Row) -> float:
     return float(sum(row.costs.get("parameters", {}).values()))
 
 
-def spread_table(c: Comparison, experiment: Experiment) -> Table:
-    """How the primary score is spread over the runs of each arm."""
+def spread_table(c: Comparison, variants: Mapping[str, str]) -> Table:
+    """How the primary score is spread over the runs of each arm; ``variants``: combination -> the arm it varies."""
     groups = []
     for task in c.tasks:
         rows = complete_rows(c, task)
         digits = digits_of(value(row, c.primary.tag) for row in rows)
-        groups.append(Group([_spread_cells(c, rows, arm, experiment, digits) for arm in _bases(experiment)], task))
+        bases = dict.fromkeys(variants.values())
+        groups.append(Group([_spread_cells(c, rows, arm, variants, digits) for arm in bases], task))
     head = ("arm", "runs", "best", "best quarter", "median", "worst quarter", "worst")
     note = "Best quarter: a quarter of the runs is at least as good; quantiles are interpolated."
     return Table(f"{c.primary.name}, {direction(c.primary)}", head, groups, note)
 
 
-def _spread_cells(c: Comparison, rows: Sequence[Row], arm: str, experiment: Experiment, digits: int) -> tuple[str, ...]:
-    found = [value(row, c.primary.tag) for row in rows if experiment.variants[row.cell.arm] == arm]
+def _spread_cells(
+    c: Comparison, rows: Sequence[Row], arm: str, variants: Mapping[str, str], digits: int
+) -> tuple[str, ...]:
+    found = [value(row, c.primary.tag) for row in rows if variants[row.cell.arm] == arm]
     shares = (1, 0.75, 0.5, 0.25, 0) if c.primary.better == "higher" else (0, 0.25, 0.5, 0.75, 1)
     cells = [number(float(np.quantile(found, share)), digits) for share in shares] if found else ["-"] * len(shares)
     return arm, str(len(found)), *cells

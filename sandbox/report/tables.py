@@ -54,7 +54,7 @@ def score_digits(c: Comparison, score: Score, task: str | None) -> int:
 
 def primary_table(c: Comparison) -> Table:
     """The primary score of every arm, with what the arm costs."""
-    costs = {arm: _costs(row for row in c.rows if row.cell.arm == arm) for arm in c.arms}
+    costs = {arm: costs_of(row for row in c.rows if row.cell.arm == arm) for arm in c.arms}
     groups = []
     for task in c.tasks:
         digits = score_digits(c, c.primary, task)
@@ -226,7 +226,7 @@ def flattened(document: Mapping[str, Any], joint: str = ": ") -> dict[str, Any]:
     return flat
 
 
-def _costs(rows: Iterable[Row]) -> dict[str, float]:
+def costs_of(rows: Iterable[Row]) -> dict[str, float]:
     """Cost -> mean over the complete runs."""
     found: dict[str, list[float]] = {}
     for row in rows:
@@ -248,7 +248,7 @@ def costs_table(c: Comparison) -> Table | None:
     groups = []
     names = _COSTS | {"images": c.captions.counted}
     for task in c.tasks:
-        costs = [_costs(c.of(arm, task)) for arm in c.arms]
+        costs = [costs_of(c.of(arm, task)) for arm in c.arms]
         keys = list(dict.fromkeys(key for part in costs for key in part))
         order = {name: place for place, name in enumerate(_COSTS)}
         keys.sort(key=lambda key: order.get(key.split(": ")[0], len(order)))

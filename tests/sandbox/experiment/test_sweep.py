@@ -19,7 +19,8 @@ from sandbox.cli.compare_parser import parse
 from sandbox.experiment.file import Experiment, load_experiment
 from sandbox.experiment.sweep import expand, swept
 from sandbox.launcher.plan import Plan
-from sandbox.report.comparison import Comparison, gather
+from sandbox.report.comparison import Comparison
+from sandbox.report.gather import gather
 from sandbox.report.sweep_report import complete_rows, runs_table, scatter, spread_table
 
 GRID = """
@@ -200,7 +201,7 @@ def test_the_tables_rank_runs_and_spread_arms(done: tuple[Path, str], toy: str) 
         ("coord", "0.02", "16", "4"),
         ("coord", "0.02", "8", "4"),
     ]
-    (group,) = spread_table(comparison, plan.experiment).groups
+    (group,) = spread_table(comparison, plan.experiment.variants).groups
     for arm, runs, best, *_, worst in group.rows:
         assert runs == "2"
         assert float(best) <= float(worst), arm
@@ -220,5 +221,5 @@ def test_a_point_for_each_run_and_nothing_for_none(done: tuple[Path, str], toy: 
         assert sum(len(line.get_xdata()) for line in axes.lines) == 4  # type: ignore[arg-type]
     empty = replace(comparison, rows=())
     assert scatter(empty, plan.experiment) is None
-    (group,) = spread_table(empty, plan.experiment).groups
+    (group,) = spread_table(empty, plan.experiment.variants).groups
     assert [cells[1:3] for cells in group.rows] == [("0", "-"), ("0", "-")]

@@ -12,7 +12,7 @@ from sandbox.experiment.spec import Margin, Score, StudySpec, no_better_than, st
 from sandbox.launcher.plan import Cell
 from sandbox.report import comparison as module
 from sandbox.report.comparison import Comparison, Row
-from sandbox.report.page import _conclusions, _warnings
+from sandbox.report.page import _warnings, conclusions
 from sandbox.report.tables import contrast_table
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -37,7 +37,7 @@ def made(
 
 
 def said(c: Comparison) -> str:
-    return " ".join(item["text"] for item in _conclusions(c, c.contrasts()))
+    return " ".join(item["text"] for item in conclusions(c, c.contrasts()))
 
 
 def test_fresh_runs_within_the_margin_are_equivalent(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from sandbox.base.files import write_json
 from sandbox.experiment.run import Run, run_folder, save_result
 from sandbox.experiment.spec import Captions, Score, study_spec
 from sandbox.film.encode import encode_gif
-from sandbox.report.comparison import Cell, Comparison, read_row
+from sandbox.report.comparison import Cell, Comparison
+from sandbox.report.gather import read_row
 from sandbox.report.page import plots, write_report
 from sandbox.train.tracking import checksum
 
