@@ -14,7 +14,7 @@ from sandbox.experiment.config import Config, PathText
 from sandbox.experiment.run import read_run
 from sandbox.experiment.spec import Margin, Score
 
-Data = Literal["rooms", "shapes", "folder"]
+Data = Literal["rooms", "shapes", "photographs", "folder"]
 Resize = Literal["bilinear", "nearest"]
 Scale = Literal["one", "channel", "raw"]
 Scales = Literal["held_out", "one", "channel", "raw"]
@@ -59,7 +59,10 @@ class PositionConfig(Config):
         description="which levels of the target, counted from 1: all, 2, or 1,3",
     )  # fmt: skip
     strip_padding: bool = Field(False, description="remove the padding of the target's convolutions")
-    data: Data = Field("rooms", description="natural images: drawn rooms, shapes, or a folder of images")
+    data: Data = Field(
+        "rooms", description="natural images: drawn rooms, shapes, photographs (squares of scikit-image's fifteen), or a "
+        "folder of images",
+    )  # fmt: skip
     data_root: PathText = Field(
         "data/DUTS", description="folder of images, or of DUTS-TR and DUTS-TE or of PASCAL-S (data folder)",
     )  # fmt: skip
@@ -142,7 +145,10 @@ class PositionConfig(Config):
     @property
     def data_note(self) -> str:
         """Which images stand for natural ones."""
-        notes = {"rooms": "drawn rooms", "shapes": "shapes on white", "folder": f"those of {self.data_root}"}
+        notes = {
+            "rooms": "drawn rooms", "shapes": "shapes on white", "folder": f"those of {self.data_root}",
+            "photographs": "squares of scikit-image's photographs",
+        }  # fmt: skip
         return f"Natural images: {notes[self.data]}{', rolled' if self.roll else ''}."
 
     def differs_by_coordinates_alone(self, other: Config) -> bool:
@@ -162,6 +168,11 @@ def _slug(target: str, module: str | None) -> str:
     if len(text) <= LONGEST:
         return text
     return f"{text[-LONGEST + 7 :].lstrip('-.')}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def held_out(images: int) -> int:
+    """How many of the training images, the last ones, no probe learns from: they choose how features are scaled."""
+    return max(1, images // 8)
 
 
 FILM = (

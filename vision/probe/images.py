@@ -11,11 +11,12 @@ from sandbox.base.errors import UserError
 from sandbox.base.seeding import keyed_generator
 from sandbox.data.held_out import first_test
 from sandbox.data.images import resized, rolled
+from sandbox.data.photographs import PARTS, photographs
 from sandbox.data.records import Folder, decoded
 from sandbox.data.rooms.rooms import SIZES, Rooms
 from sandbox.data.shapes import SortOfClevr
 from sandbox.experiment.content import Content, joined
-from vision.probe.config import PositionConfig
+from vision.probe.config import PositionConfig, held_out
 
 Bytes = UInt8[np.ndarray, "_ 3 h w"]
 Images = Float[Tensor, "_ 3 h w"]
@@ -42,6 +43,8 @@ def natural_images(config: PositionConfig, size: int) -> tuple[Bytes, Bytes, Con
     counts, content = (config.images, config.test_images), None
     if config.data == "folder":
         train, test, content = _from_folders(config, size)
+    elif config.data == "photographs":
+        train, test = _photographs(counts, size)
     else:
         rows = np.arange(counts[0]), first_test(counts[0]) + np.arange(counts[1])
         train, test = (_drawn(config, indices, size) for indices in rows)
@@ -56,6 +59,14 @@ def _drawn(config: PositionConfig, indices: Int64[np.ndarray, " n"], size: int) 
     else:
         images = SortOfClevr().render(indices).images
     return images if images.shape[-1] == size else resized(images, size)
+
+
+def _photographs(counts: tuple[int, int], size: int) -> tuple[Bytes, Bytes]:
+    """Training and test images; the last of the training images, which choose a scale, are of pictures of their own."""
+    last = held_out(counts[0])
+    parts = {"train": counts[0] - last, "held_out": last, "test": counts[1]}
+    train, held, test = (photographs(PARTS[part], count, size, k) for k, (part, count) in enumerate(parts.items()))
+    return np.concatenate([train, held]), test
 
 
 def _from_folders(config: PositionConfig, size: int) -> tuple[Bytes, Bytes, Content]:

@@ -44,27 +44,42 @@ def _watched(network: nn.Module, hook: Hook, names: Sequence[str] | None = None)
 def find_levels(network: nn.Module, inputs: Tensor) -> list[str]:
     """Names of the modules whose outputs are the levels of a network, in the order in which they are computed.
 
-    One a resolution, the last whose output has it, pools left out; of VGG16 these are the paper's five. Layers of at
-    most 3 channels count only where a resolution has no others, the network's own output only where nothing else does.
+    One a resolution: of the outermost modules whose output has it the last, pools left out. Of VGG16's convolutions
+    these are the paper's five; of networks made of stages (EfficientNet, ConvNeXt, DenseNet, Swin) the stages, not the
+    layers inside the next one that have not halved the map yet. Layers of at most 3 channels count only where a
+    resolution has no others, the network's own output only where nothing else does.
 
     Raises:
         UserError: no layer's output has places.
     """
-    found: dict[tuple[int, ...], list[tuple[bool, int, str]]] = {}
+    found: dict[tuple[int, ...], list[tuple[bool, int, int, str]]] = {}
 
     def keep(name: str, module: nn.Module, out: Any) -> None:
-        if isinstance(out, Tensor) and out.dim() == 4 and min(out.shape[-2:]) > 1 and not isinstance(module, _POOLS):
-            order = sum(map(len, found.values()))
-            found.setdefault(tuple(out.shape[-2:]), []).append((out.shape[1] > COLOURS, order, name))
+        whole = isinstance(out, Tensor) and out.dim() == 4 and len(out) == len(inputs)  # not windows, not a table
+        if whole and not isinstance(module, _POOLS):
+            out = channels_first(out)
+            if min(out.shape[-2:]) > 1:
+                order = sum(map(len, found.values()))
+                entry = (out.shape[1] > COLOURS, -name.count("."), order, name)
+                found.setdefault(tuple(out.shape[-2:]), []).append(entry)
 
     with _watched(network, keep):
         network(inputs)
     for column in found.values():
-        column[:] = [entry for entry in column if entry[2]]
+        column[:] = [entry for entry in column if entry[-1]]
     columns = [column for column in found.values() if column]
     if not columns and not found:
         raise UserError(f"{type(network).__name__} has no layer whose output has places: there is nothing to probe")
-    return [name for _, _, name in sorted(map(max, columns), key=lambda entry: entry[1])] or [""]
+    return [entry[-1] for entry in sorted(map(max, columns), key=lambda entry: entry[2])] or [""]
+
+
+def channels_first(out: Float[Tensor, "b _ _ _"]) -> Float[Tensor, "b c h w"]:
+    """The output of a layer with its channels in the second place; Swin has them last.
+
+    Images are square here, so that equal sizes tell where the places are.
+    """
+    last = out.shape[1] == out.shape[2] and out.shape[2] != out.shape[3]
+    return out.movedim(-1, 1) if last else out
 
 
 class Levels:
@@ -90,7 +105,7 @@ class Levels:
 
         with _watched(self.network, keep, self.names), suppress(_Reached):
             self.network(inputs)
-        return [found[name].float() for name in self.names]
+        return [channels_first(found[name]).float() for name in self.names]
 
     def features(self, inputs: Tensor, grid: int, resize: Resize) -> Float[Tensor, "b c g g"]:
         """All levels at one size, side by side: ``(b, sum of their channels, grid, grid)``."""

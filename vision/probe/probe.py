@@ -15,12 +15,11 @@ from sandbox.base.errors import RunError
 from sandbox.base.seeding import keyed_generator
 from sandbox.nn.seeding import seed_parameters
 from sandbox.train.schedule import Epochs, cosine_decay
-from vision.probe.config import INPUTS, MAPS, Optimiser, Scale, Scales
+from vision.probe.config import INPUTS, MAPS, Optimiser, Scale, Scales, held_out
 from vision.probe.maps import mean_absolute_error, position_maps, rank_correlation
 
 Features = Float[Tensor, "b c g g"]
 START = 0.1  # of Xavier's law, in the last layer: what few steps do not unlearn of it is noise in the answers
-HELD_OUT = 8  # of so many training images one is left out, to choose a scale by
 _CHUNK = 16  # images at a time outside training
 
 
@@ -160,7 +159,7 @@ class ProbeTrainer:
         (count, channels, grid, _), device = features.shape, features.device
         self.scales: tuple[Scale, ...] = ("one", "channel") if scale == "held_out" else (scale,)
         self.features = features.contiguous(memory_format=torch.channels_last)
-        self.learned = count - max(1, count // HELD_OUT) if len(self.scales) > 1 else count
+        self.learned = count - held_out(count) if len(self.scales) > 1 else count
         self.steps, self.lr, self.decay, self.sgd = steps, lr, decay, optimiser == "sgd"
         self.maps = position_maps(grid).to(device)
         sizes = {"kernel": kernel, "depth": depth, "padding": padding, "hidden": hidden, "grid": grid}
