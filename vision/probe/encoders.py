@@ -62,7 +62,8 @@ def fingerprint(network: nn.Module) -> int:
 def _of_torchvision(config: PositionConfig) -> Encoder:
     network, note = torchvision_network(config)
     named = tuple(f"layer{k}" for k in (1, 2, 3, 4)) if hasattr(network, "layer4") else None
-    body = network.features if hasattr(network, "features") else network  # VGG's dense layers see no place
+    # VGG's dense layers see no place.
+    body = network.get_submodule("features") if hasattr(network, "features") else network
     return Encoder(body, config.size or PLAIN_SIZE, standardised, note=note, names=named)
 
 
