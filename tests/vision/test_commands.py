@@ -92,6 +92,8 @@ def test_a_probe_killed_and_started_again_ends_the_same(
         ("location --arm permute --asks location", "location/location/permute", "score/test_accuracy"),
         ("shift --arm loss", "shift/loss", "score/consistency"),
         ("neurons --arm circular --data shapes", "neurons/shapes/circular", "score/excess"),
+        ("cam --arm zeros_coord", "cam/zeros_coord", "control, same size, all shared cells"),
+        ("cam --target alexnet --weights random", "cam_alexnet/target", "undefined"),
     ],
 )
 def test_a_classifier_killed_and_started_again_ends_the_same(
@@ -152,6 +154,11 @@ def test_two_arms_of_a_task_are_compared(workshop: Workshop, tmp_path: Path) -> 
         ("--task location --grid 4", "--grid is '4': allowed are 3, 5, 7"),
         ("--task red_green --padding ful", "did you mean 'full'?"),
         ("--task shift --margin 5", "allowed are 4, 8, 16"),
+        ("--task cam --target vg16", "did you mean 'vgg16'?"),
+        ("--task cam --target runs/nothing/here", "runs/nothing/here is no run folder"),
+        ("--task cam --target alexnet --size 40", "alexnet cannot run on images of 40 pixels"),
+        ("--task cam --size 100", "size is 100: allowed are multiples of 8 from 64 on"),
+        ("--task cam --paddin zeros", "unknown argument '--paddin'"),
         ("--task shift --images 32 --batch 64", "batch (64) must not exceed images (32)"),
     ],
 )

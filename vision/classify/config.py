@@ -1,6 +1,6 @@
 """What every task that trains a classifier of images has: settings and scores. No torch here."""
 
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,10 +32,11 @@ class ClassifierConfig(Config):
     lr: float = Field(3e-3, gt=0, le=1, description="Adam learning rate of the classifier")
     decay: float = Field(0.5, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")
 
-    @property
-    def size(self) -> int:
-        """Pixels along an image's edge."""
-        return 64
+    if TYPE_CHECKING:  # of some tasks a property, of others a field, which pydantic allows where there is none above
+
+        @property
+        def size(self) -> int:
+            """Pixels along an image's edge."""
 
     @model_validator(mode="after")
     def _enough_images(self) -> Self:

@@ -41,6 +41,11 @@ class NeuronsConfig(ClassifierConfig):
         return self
 
     @property
+    def size(self) -> int:
+        """Pixels along an image's edge."""
+        return 64
+
+    @property
     def data_note(self) -> str:
         """Which images."""
         return f"Images: {'shapes on white' if self.data == 'shapes' else 'drawn rooms'}, masks exact."

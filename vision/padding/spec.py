@@ -44,6 +44,11 @@ class PaddingConfig(ClassifierConfig):
         return self
 
     @property
+    def size(self) -> int:
+        """Pixels along an image's edge."""
+        return 64
+
+    @property
     def data_note(self) -> str:
         """Which images."""
         return f"Images: shapes on white{', rolled around' if self.roll else ''}."

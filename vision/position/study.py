@@ -16,8 +16,8 @@ from sandbox.experiment.content import Content
 from sandbox.train import processes
 from sandbox.train.encoder import Encoder
 from sandbox.train.study import Filmed, State, Study
-from vision.position.encoders import fingerprint, make_encoder
 from vision.probe.config import PositionConfig
+from vision.probe.encoders import fingerprint, make_encoder
 from vision.probe.probing import Probing
 
 

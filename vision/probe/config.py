@@ -60,8 +60,8 @@ class PositionConfig(Config):
     )  # fmt: skip
     strip_padding: bool = Field(False, description="remove the padding of the target's convolutions")
     data: Data = Field(
-        "rooms", description="natural images: drawn rooms, shapes, photographs (squares of scikit-image's fifteen), or a "
-        "folder of images",
+        "rooms", description="natural images: drawn rooms, shapes, squares of photographs (scikit-image's fifteen), or "
+        "a folder of images",
     )  # fmt: skip
     data_root: PathText = Field(
         "data/DUTS", description="folder of images, or of DUTS-TR and DUTS-TE or of PASCAL-S (data folder)",

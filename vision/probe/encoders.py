@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sandbox.base.errors import UserError, nearest, one_line
 from sandbox.base.reading import Unreadable, size_of
@@ -60,12 +60,30 @@ def fingerprint(network: nn.Module) -> int:
 
 
 def _of_torchvision(config: PositionConfig) -> Encoder:
+    network, note = torchvision_network(config)
+    named = tuple(f"layer{k}" for k in (1, 2, 3, 4)) if hasattr(network, "layer4") else None
+    # VGG's dense layers see no place.
+    body = network.get_submodule("features") if hasattr(network, "features") else network
+    return Encoder(body, config.size or PLAIN_SIZE, standardised, note=note, names=named)
+
+
+def standardised(images: Tensor) -> Tensor:
+    """Images in [0, 1] as torchvision's weights want them: ImageNet's mean taken off, over its standard deviation."""
+    return (images - _MEAN.to(images)) / _STD.to(images)
+
+
+def torchvision_network(config: PositionConfig) -> tuple[nn.Module, str]:
+    """The whole torchvision network that a configuration names, dense layers included, and a line on its weights.
+
+    Raises:
+        UserError: there are no such weights.
+    """
     from torchvision.models import get_model  # a second, that only who asks for it waits for
 
     name = config.target
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = get_model(name, weights=None)
+        network: nn.Module = get_model(name, weights=None)
     path = _weights(config)
     if path is not None:
         _load(network, path)
@@ -73,12 +91,7 @@ def _of_torchvision(config: PositionConfig) -> Encoder:
     note = random if path is None else f"{name} has the weights of {path.name}."
     if path is None and config.weights == "auto":
         note += " Torch's hub cache has none: --weights download fetches ImageNet's."
-    named = tuple(f"layer{k}" for k in (1, 2, 3, 4)) if hasattr(network, "layer4") else None
-    body = network.features if hasattr(network, "features") else network  # VGG's dense layers see no place
-    return Encoder(
-        body, config.size or PLAIN_SIZE, lambda images: (images - _MEAN.to(images)) / _STD.to(images),
-        note=note, names=named,
-    )  # fmt: skip
+    return network, note
 
 
 def _weights(config: PositionConfig) -> Path | None:

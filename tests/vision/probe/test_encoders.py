@@ -28,7 +28,7 @@ from vision.coordinates.networks import make_network as coordinate_network
 from vision.location.networks import make_network as location_network
 from vision.location.spec import LocationConfig
 from vision.padding.spec import PaddingConfig
-from vision.position.encoders import _weights, fingerprint, make_encoder
+from vision.probe.encoders import _weights, fingerprint, make_encoder
 from vision.probe.images import natural_images
 from vision.probe.levels import Levels, find_levels, make_levels, strip_padding
 from vision.probe.probing import Probing
