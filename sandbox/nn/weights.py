@@ -10,7 +10,7 @@ import pickle
 import pickletools
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ _DAMAGE = (RuntimeError, pickle.UnpicklingError, ValueError, TypeError, LookupEr
            ArithmeticError, EOFError)  # fmt: skip
 
 
-def read_weights(path: Path, network: nn.Module) -> None:
+def read_weights(path: Path, network: nn.Module, needed: Collection[str] | None = None) -> None:
     """Puts the weights of a file into a network: safetensors or a checkpoint of torch, whatever its name says.
 
     They may lie under the key ``state_dict`` or ``model``. Floats of any precision become those of the network;
@@ -46,6 +46,7 @@ def read_weights(path: Path, network: nn.Module) -> None:
     Args:
         path: of the file. A regular one, of at most four times the network's size and 16 MB.
         network: whose weights they are; it is left as it is unless all fit.
+        needed: names that the file must hold; what else it lacks stays as it is. None: all.
 
     Raises:
         Unreadable: the file is not there, damaged, too large or packed, wants code to be run, or holds the weights of
@@ -59,9 +60,9 @@ def read_weights(path: Path, network: nn.Module) -> None:
                          f"at most {limit / 1e6:.0f} MB are read")  # fmt: skip
     content = read_file(path, limit)
     state = _unwrapped(path, _parsed(path, content, words, limit))
-    _compare(path, network, wanted, state)
+    _compare(path, network, wanted, state, wanted if needed is None else needed)
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(state, strict=needed is None)
     except RuntimeError as error:  # a network that checks more than names and shapes
         raise Unreadable(path, f"does not fit {_name(network)} ({one_line(error, 120)})") from None
 
@@ -165,12 +166,14 @@ def _unwrapped(path: Path, found: Any) -> dict[str, Tensor]:
     return dict(found)
 
 
-def _compare(path: Path, network: nn.Module, wanted: Mapping[str, Tensor], state: dict[str, Tensor]) -> None:
+def _compare(
+    path: Path, network: nn.Module, wanted: Mapping[str, Tensor], state: dict[str, Tensor], needed: Collection[str]
+) -> None:
     """Raises `Unreadable` at the first weight that differs in name, shape or kind, or is not finite."""
     own = _name(network)
     for name, expected in wanted.items():
         if name not in state:
-            if name.endswith("num_batches_tracked"):  # not in older files; torch begins to count
+            if name.endswith("num_batches_tracked") or name not in needed:  # not in older files; torch begins to count
                 continue
             raise Unreadable(path, f"is not of {own}: it has no {_quoted(name)}{nearest(name, state)}")
         value = state[name]

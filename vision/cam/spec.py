@@ -6,12 +6,11 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sandbox.base.errors import nearest
 from sandbox.base.types import Padding
 from sandbox.experiment.config import PathText
 from sandbox.experiment.spec import Captions, Margin, Score, Scored, StudySpec, no_better_than
 from vision.classify.config import ACCURACIES, PADDING_HELP, ClassifierConfig
-from vision.probe.config import MODELS, Data, PositionConfig
+from vision.probe.config import Data, PositionConfig, known_target
 
 OWN = "own"
 CLASSES = 4  # red square or disc, blue square or disc
@@ -27,13 +26,13 @@ class CamConfig(ClassifierConfig):
 
     task: Literal["cam"] = Field("cam", description="class activation maps of images and of their crops")
     target: PathText = Field(
-        OWN, description="whose maps: own (a small VGG, trained within the run), a torchvision name such as vgg16, or "
-        "the folder of a classifier's run; of a target nothing is trained",
+        OWN, description="whose maps: own (a small VGG, trained within the run), a torchvision name such as vgg16, "
+        "timm:NAME, PACKAGE.MODULE:FUNCTION, or the folder of a classifier's run; of a target nothing is trained",
     )  # fmt: skip
     target_module: str = Field("", description="which network of a run; nothing: the one that sees images")
     weights: PathText = Field(
-        "auto", description="of a torchvision target: a file, random, auto (those in torch's hub cache, else random), "
-        "or download (fetches ImageNet's into that cache)",
+        "auto", description="of a target that is no run: a file, random, auto (those in torch's hub cache, else "
+        "random; of an own target as it comes), or download (fetches ImageNet's)",
     )  # fmt: skip
     padding: Padding = Field("zeros", description=f"{PADDING_HELP}; own classifier")
     width: int = Field(4, ge=1, le=256, description="channels of the own classifier's first stage, doubled three times")
@@ -46,7 +45,7 @@ class CamConfig(ClassifierConfig):
     test_images: int = Field(256, ge=4, le=10**9, description="held-out images that score the own classifier")
     steps: int = Field(150, ge=1, le=10**9, description="training steps of the own classifier; a target needs 1")
     batch: int = Field(16, ge=2, le=2**20, description="images in a step")
-    data: Data = Field("rooms", description="images of a target: drawn rooms, shapes, or a folder of images")
+    data: Data = Field("rooms", description="images of a target: rooms, shapes, photographs or folder")
     data_root: PathText = Field("data/DUTS", description="folder of images (data folder); as of --task position")
     test_root: PathText = Field(
         "", description="the same for the images that are measured; nothing: data_root's last ones (data folder)"
@@ -56,10 +55,7 @@ class CamConfig(ClassifierConfig):
     @field_validator("target")
     @classmethod
     def _known(cls, value: str) -> str:
-        if "/" not in value and value not in (OWN, *MODELS):
-            raise ValueError("allowed are own, the folder of a classifier's run (with a / in it) and torchvision's "
-                             f"AlexNet, VGGs and ResNets{nearest(value, (OWN, *MODELS))}")  # fmt: skip
-        return value
+        return known_target(value, OWN)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -86,8 +82,7 @@ class CamConfig(ClassifierConfig):
         """Which images."""
         if self.target == OWN:
             return "Images: a scene of shapes on a white canvas, rolled around."
-        notes = {"rooms": "drawn rooms", "shapes": "shapes on white", "folder": f"those of {self.data_root}"}
-        return f"Images: {notes[self.data]}."
+        return self.probed().data_note.replace("Natural images", "Images")
 
     def probed(self) -> PositionConfig:
         """The target and its images, as the position probe names them."""

@@ -15,8 +15,10 @@ from vision.cam.maps import Classifier
 from vision.cam.spec import CamConfig
 from vision.classify.config import ClassifierConfig
 from vision.classify.networks import PooledLinear, SmallVgg
-from vision.probe.encoders import make_encoder, standardised, torchvision_network
+from vision.probe.config import kind_of
+from vision.probe.encoders import make_encoder
 from vision.probe.levels import find_levels, refuse_unrunnable
+from vision.probe.targets import named_network
 
 LAST = "stages.3"  # of the small VGG: its last convolutional level, after norm and ReLU
 
@@ -40,21 +42,18 @@ def find_target(config: CamConfig, device: torch.device) -> Classifier:
             network cannot run; cells without a regular grid.
     """
     example = torch.rand(2, 3, config.size, config.size, generator=torch.Generator().manual_seed(0))
-    make = _of_run if "/" in config.target else _of_torchvision
+    make = _of_run if kind_of(config.target) == "run" else _of_name
     try:
         return make(config, example.to(device), device)
     except (RuntimeError, ValueError) as error:
         raise refuse_unrunnable(error, config.target, config.size, stripped=False) from None
 
 
-def _of_torchvision(config: CamConfig, example: Tensor, device: torch.device) -> Classifier:
-    network, note = torchvision_network(config.probed())
-    network.to(device).eval().requires_grad_(False)
-    if hasattr(network, "layer4"):
-        level = "layer4"
-    else:  # a VGG or AlexNet: its levels, before the pool that its dense layers begin with
-        level = f"features.{find_levels(network.get_submodule('features'), standardised(example))[-1]}"
-    return Classifier(network, level, standardised, receptive_of(network, level), note)
+def _of_name(config: CamConfig, example: Tensor, device: torch.device) -> Classifier:
+    named = named_network(config.probed(), whole=True)
+    network = named.network.to(device).requires_grad_(False)
+    level = f"{named.prefix}{named.levels[-1]}"  # before the pool that dense layers begin with
+    return Classifier(network, level, named.prepare, receptive_of(network, level), named.note)
 
 
 def _of_run(config: CamConfig, example: Tensor, device: torch.device) -> Classifier:

@@ -19,6 +19,7 @@ Resize = Literal["bilinear", "nearest"]
 Scale = Literal["one", "channel", "raw"]
 Scales = Literal["held_out", "one", "channel", "raw"]
 Optimiser = Literal["adam", "sgd"]
+Kind = Literal["torchvision", "timm", "function", "run"]
 Kernel = Literal["1", "3", "5", "7"]
 Depth = Literal["1", "2", "3"]
 ProbePadding = Literal["0", "1", "2"]
@@ -27,15 +28,44 @@ MAPS = {
     "h": "horizontal ramp", "v": "vertical ramp", "g": "Gaussian", "hs": "horizontal stripes", "vs": "vertical stripes",
 }  # fmt: skip
 INPUTS = ("natural", "black", "white", "noise")
-# torchvision's families whose levels are those of the paper, or their like.
+# torchvision's classifiers made of convolutions, or, as Swin, of stages that halve the map.
 MODELS = (
     "alexnet",
     *(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
     *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
     "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2",
+    *(f"efficientnet_{size}" for size in ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "v2_s", "v2_m", "v2_l")),
+    *(f"convnext_{size}" for size in ("tiny", "small", "base", "large")),
+    *(f"densenet{depth}" for depth in (121, 161, 169, 201)),
+    "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "squeezenet1_0", "squeezenet1_1",
+    *(f"shufflenet_v2_x{width}" for width in ("0_5", "1_0", "1_5", "2_0")),
+    *(f"regnet_{kind}_{size}" for kind in "xy" for size in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf")),
+    *(f"swin_{version}{size}" for version in ("", "v2_") for size in "tsb"),
 )  # fmt: skip
+TARGETS = "a name of torchvision, timm:NAME, PACKAGE.MODULE:FUNCTION"
 LONGEST = 48  # characters of a target in a folder's name
 PAPER = "Islam et al. 2020"
+
+
+def kind_of(target: str) -> Kind:
+    """What a target's name is: of torchvision, of timm, a function, or else a run's folder, with a ``/`` in it."""
+    if target.startswith("timm:"):
+        return "timm"
+    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", target):
+        return "function"
+    return "run" if "/" in target else "torchvision"
+
+
+def known_target(value: str, own: str) -> str:
+    """The name of a target, which is ``own`` or of some kind.
+
+    Raises:
+        ValueError: it is none; the message says what is allowed.
+    """
+    if kind_of(value) == "torchvision" and value not in (own, *MODELS):
+        raise ValueError(f"allowed are {own}, a run's folder (with a / in it), {TARGETS}"
+                         f"{nearest(value, (own, *MODELS))}")  # fmt: skip
+    return value
 
 
 class PositionConfig(Config):
@@ -47,12 +77,13 @@ class PositionConfig(Config):
 
     task: Literal["position"] = Field("position", description="the position probe")
     target: PathText = Field(
-        "image", description="what is probed: image (no encoder), a torchvision name such as vgg16, or a run's folder"
-    )
+        "image", description="what is probed: image (no encoder), a torchvision name such as vgg16, timm:NAME, "
+        "PACKAGE.MODULE:FUNCTION (is called and returns a network: your own code runs), or a run's folder",
+    )  # fmt: skip
     target_module: str = Field("", description="which network of a run; nothing: the one that sees images, if any")
     weights: PathText = Field(
-        "auto", description="of a torchvision target: a file, random, auto (those in torch's hub cache, else random), "
-        "or download (fetches ImageNet's into that cache)",
+        "auto", description="of a target that is no run: a file (the convolutions alone will do), random, auto "
+        "(those in torch's hub cache, else random; of an own target as it comes), or download (fetches ImageNet's)",
     )  # fmt: skip
     stages: str = Field(
         "all", coerce_numbers_to_str=True, min_length=1,
@@ -102,11 +133,7 @@ class PositionConfig(Config):
     @field_validator("target")
     @classmethod
     def _known(cls, value: str) -> str:
-        names = ("image", *MODELS)
-        if "/" not in value and value not in names:
-            raise ValueError("allowed are image, a run's folder (with a / in it) and torchvision's AlexNet, VGGs and "
-                             f"ResNets{nearest(value, names)}")  # fmt: skip
-        return value
+        return known_target(value, "image")
 
     @field_validator("stages")
     @classmethod
@@ -136,7 +163,7 @@ class PositionConfig(Config):
         target = given.get("target")
         if target is None:
             return None, None
-        if "/" in target:
+        if kind_of(target) == "run":
             read_run(Path(target))  # before anything is written
         if arms.get(target, {}).get("target") == target:
             return target, None
@@ -157,7 +184,7 @@ class PositionConfig(Config):
 
     def shrunk(self) -> Self:
         """The recipe in seconds: few and small images."""
-        size = self.size or (0 if "/" in self.target else 64)
+        size = self.size or (0 if kind_of(self.target) == "run" else 64)
         return super().shrunk().model_copy(update={"images": 8, "test_images": 2, "size": size, "hidden": 2})
 
 

@@ -57,7 +57,7 @@ def find_levels(network: nn.Module, inputs: Tensor) -> list[str]:
     def keep(name: str, module: nn.Module, out: Any) -> None:
         whole = isinstance(out, Tensor) and out.dim() == 4 and len(out) == len(inputs)  # not windows, not a table
         if whole and not isinstance(module, _POOLS):
-            out = channels_first(out)
+            out = channels_first(out, inputs)
             if min(out.shape[-2:]) > 1:
                 order = sum(map(len, found.values()))
                 entry = (out.shape[1] > COLOURS, -name.count("."), order, name)
@@ -73,12 +73,15 @@ def find_levels(network: nn.Module, inputs: Tensor) -> list[str]:
     return [entry[-1] for entry in sorted(map(max, columns), key=lambda entry: entry[2])] or [""]
 
 
-def channels_first(out: Float[Tensor, "b _ _ _"]) -> Float[Tensor, "b c h w"]:
+def channels_first(out: Float[Tensor, "b ..."], inputs: Tensor) -> Float[Tensor, "b ..."]:
     """The output of a layer with its channels in the second place; Swin has them last.
 
-    Images are square here, so that equal sizes tell where the places are.
+    Of square images, or latents, the equal sizes tell where the places are. What has no places is left as it is.
     """
-    last = out.shape[1] == out.shape[2] and out.shape[2] != out.shape[3]
+    if out.dim() != 4:
+        return out
+    square = inputs.dim() != 4 or inputs.shape[2] == inputs.shape[3]
+    last = square and out.shape[1] == out.shape[2] and out.shape[2] != out.shape[3]
     return out.movedim(-1, 1) if last else out
 
 
@@ -105,7 +108,7 @@ class Levels:
 
         with _watched(self.network, keep, self.names), suppress(_Reached):
             self.network(inputs)
-        return [channels_first(found[name]).float() for name in self.names]
+        return [channels_first(found[name], inputs).float() for name in self.names]
 
     def features(self, inputs: Tensor, grid: int, resize: Resize) -> Float[Tensor, "b c g g"]:
         """All levels at one size, side by side: ``(b, sum of their channels, grid, grid)``."""

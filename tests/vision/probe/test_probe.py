@@ -1,5 +1,6 @@
 """The position probe on encoders whose answer is known, its maps and measures, and what its command line means."""
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,17 @@ from probes import CPU, config
 from shop import SmokeRun
 from torch import Tensor, nn
 
-from sandbox.base.errors import UserError
+from sandbox.base.errors import RunError, UserError
 from sandbox.cli.train import parse
 from sandbox.experiment.spec import study_spec
+from sandbox.nn.blocks import Convolutions
+from sandbox.nn.seeding import seed_parameters
 from sandbox.train.device import make_fabric
 from sandbox.train.encoder import Encoder
 from vision.position.study import PositionStudy
 from vision.probe.config import INPUTS, MAPS, table
 from vision.probe.maps import mean_absolute_error, position_maps, rank_correlation
-from vision.probe.probe import PositionProbe, shuffled
+from vision.probe.probe import PositionProbe, ProbeTrainer, shuffled
 from vision.probe.probing import Probing
 
 
@@ -131,6 +134,69 @@ def test_standardised_features_are_padded_with_zeros_of_their_own() -> None:
     centred = (nn.functional.pad(features, (1, 1, 1, 1)) - probe.mean[:, None, None]) / probe.deviation[:, None, None]
     expected = nn.functional.conv2d(centred, probe.first.weight, probe.first.bias)
     torch.testing.assert_close(probe(features), expected, rtol=1e-3, atol=1e-2)
+
+
+class Circular(nn.Sequential):
+    """Convolutions without a border, random and never trained."""
+
+    def __init__(self, coord: bool) -> None:
+        convs = Convolutions(coord, padding_mode="circular")
+        super().__init__(convs.conv(3, 12, 3), nn.LeakyReLU(0.9), convs.conv(12, 12, 3), nn.LeakyReLU(0.9))
+        seed_parameters(self, 100)
+
+
+@pytest.mark.parametrize("content", [1e-3, 1.0, 1e3])
+def test_position_is_found_beside_content_of_any_scale(content: float) -> None:
+    class Ramps(Coordinates):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.cat([super().forward(images), content * images], 1)
+
+    scores = probed(Ramps(), lr=0.01, steps=300)
+    for shown in INPUTS:
+        assert scores[f"score/spc_h_{shown}"] > 0.95, shown
+        assert scores[f"score/mae_h_{shown}"] < 0.1, shown
+
+
+def test_a_network_without_a_border_holds_no_position_on_any_kind_of_image() -> None:
+    scores = probed(Circular(False), test_images=16, lr=0.01)
+    for shown in INPUTS:
+        for name in ("h", "v", "g"):
+            assert abs(scores[f"score/spc_{name}_{shown}"]) < 0.1, (name, shown)
+
+
+def test_coordinates_are_read_back_on_every_kind_of_image() -> None:
+    scores = probed(Circular(True), test_images=16, lr=0.01, images=32, steps=400)
+    for shown in INPUTS:
+        for name in ("h", "v"):
+            assert scores[f"score/spc_{name}_{shown}"] > 0.95, (name, shown)
+
+
+def test_the_scale_is_chosen_by_images_that_no_probe_learns_from() -> None:
+    features = torch.randn(16, 2, 9, 9)
+    features[14:] = float("nan")  # whoever learned from these would be lost
+    trainer = ProbeTrainer(features, seed=0, batch=4, steps=6, lr=0.01, l2=0.0, decay=0.5)
+    for step in (1, 2):
+        assert torch.isfinite(trainer.step(step)["loss/train"])
+    assert trainer.scales == ("one", "channel")
+    assert trainer.probe.chosen < 0
+    trainer.features[14:] = 0
+    before = [parameter.clone() for parameter in trainer.probe.parameters()]
+    trainer.step(3)
+    chosen, left = int(trainer.probe.chosen), 1 - int(trainer.probe.chosen)
+    moved = [not torch.equal(a, b) for a, b in zip(before, trainer.probe.parameters(), strict=True)]
+    each = len(moved) // 2
+    assert all(moved[chosen * each : (chosen + 1) * each])
+    assert not any(moved[left * each : (left + 1) * each])
+
+
+def test_the_paper_s_probe_of_raw_features_says_that_it_diverged() -> None:
+    features = 130 * torch.randn(8, 4, 9, 9)
+    trainer = ProbeTrainer(
+        features, seed=0, batch=4, steps=90, lr=0.1, l2=1e-4, decay=0.0, scale="raw", optimiser="sgd"
+    )
+    with pytest.raises(RunError, match=r"raw features diverged at step \d+: .* 1\d\d, .*--scale one divides"):
+        deque(map(trainer.step, range(1, 91)), maxlen=0)
+    assert (trainer._rate(60), trainer._rate(61)) == (1.0, 0.1)
 
 
 def test_a_probe_larger_than_the_grid_is_refused() -> None:
