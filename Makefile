@@ -1,4 +1,4 @@
-# make demo: environment, both arms of the default GAN comparison on one seed, the report.
+# make demo: environment, both arms of the quick GAN comparison on one seed, the report.
 # make test: environment, all tests but the slow ones.   make test-slow: the slow ones, kills and benchmarks among them;
 #   make test-slow PART=3/12: a twelfth of them.
 # make results: docs/results and README's table from the sources in results/.
@@ -16,7 +16,7 @@ QUICK := tests/test_structure.py tests/sandbox/base tests/sandbox/experiment tes
 .PHONY: demo results check test test-slow lint type format clean
 
 demo: $(VENV)/.core
-	$(BIN)/python -m sandbox.compare gan/sort_of_clevr --seeds 1
+	$(BIN)/python -m sandbox.compare gan/quick --seeds 1 --jobs 2
 
 results: $(VENV)/.core
 	$(BIN)/python -m sandbox.results
