@@ -36,6 +36,7 @@ CASES = (
     *(f"rl/mspacman {arm}" for arm in ("conv", "coord", "two_trunks", "actor", "coord restart=sb3")),
     *(f"vision/{name} {arm} task=uniform" for name in ("classification", "regression") for arm in ("conv", "coord")),
     *(f"vision/rendering {arm} task={split}" for split in ("uniform", "quadrant") for arm in ("conv", "coord")),
+    *(f"vision/cam {arm}" for arm in ("zeros", "zeros_coord")),
     "vision/position image",
     "vision/position vgg16 weights=random",
     "vision/position probe target=RUN",  # of the default GAN

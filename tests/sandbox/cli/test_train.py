@@ -45,7 +45,7 @@ MISTAKES = {
     "--coord --no-coord": ["--no-coord: not allowed with argument --coord"],
     "--evaluate --overwrite": ["--overwrite: not allowed with argument --evaluate"],
     "--evaluate": ["holds no run yet: --evaluate is for those whose training is finished"],
-    "--config nope": ["no config 'nope'", "gan/{", "vision/{classification, "],
+    "--config nope": ["no config 'nope'", "gan/{", "vision/{cam, classification, "],
     "--config .": ["'.' is a folder, not a YAML file"],
     "--config broken.yaml": ["broken.yaml cannot be read as YAML"],
     "--config toy.yaml": ["a config of the study 'toy'", "python -m sandbox train toy.yaml"],
