@@ -24,6 +24,7 @@ from sandbox.data.hashing import below, check_indices, check_seed, random_bits
 Separation = Literal["clear", "paper"]
 SQUARE, DISC = 0, 1
 KINDS = ("square", "disc")
+PAIRS = 4  # classes of images of two objects, by their kinds
 _CHUNK = 128  # images painted at a time: a chunk's masks (0.5 MB) stay in the core's own cache
 
 
@@ -40,6 +41,12 @@ class Factors:
     centres: Int64[np.ndarray, "n objects 2"]
     kinds: Int64[np.ndarray, "n objects"]
     colours: Int64[np.ndarray, "n objects"]
+
+    @property
+    def pair_classes(self) -> Int64[np.ndarray, " n"]:
+        """Classes 0 to `PAIRS` - 1 of images of two objects: 2 x (the first is a disc) + (the second is)."""
+        classes: Int64[np.ndarray, " n"] = 2 * self.kinds[:, 0] + self.kinds[:, 1]
+        return classes
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from sandbox.experiment.run import Run, identified
 from sandbox.experiment.written import SMALL, Result
 
 POINTS = 50  # of a curve
-AXIS = "images"
+AXIS = "images"  # key of the x-axis in metrics.jsonl
 
 
 class Line(ReadBack):

@@ -23,6 +23,7 @@ from sandbox.base.errors import warn
 from sandbox.base.reading import Unreadable
 from sandbox.base.types import Sheet
 from sandbox.data.pictures import NoPicture, read_gif, read_picture
+from sandbox.experiment.exported import AXIS
 from sandbox.film.figures import Look, looks
 from sandbox.film.grids import side_by_side
 from sandbox.report.comparison import Comparison, Contrast, Row
@@ -31,7 +32,6 @@ from sandbox.report.stats import LEVEL
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # films of different sizes
 PANEL = (4.6, 2.8)  # inches
 POINTS = 500  # of a curve; a screen shows no more
-AXIS = "images"  # key of the x-axis in metrics.jsonl
 _UNITS = {1e6: "millions of ", 1e3: "thousands of ", 1.0: ""}
 
 

@@ -48,7 +48,7 @@ def make_canvases(config: CamConfig, device: torch.device) -> tuple[Canvases, Ca
     made = []
     for key, (first, count) in enumerate(((0, config.images), (first_test(config.images), config.test_images))):
         shapes = SortOfClevr().render(first + np.arange(count))
-        labels = 2 * shapes.kinds[:, 0] + shapes.kinds[:, 1]
+        labels = shapes.pair_classes
         ways = torch.randint(config.size, (count, 2), generator=keyed_generator(0, "canvas", key))
         parts = (torch.from_numpy(shapes.images), torch.from_numpy(labels), ways)
         images, classes, moved = (part.to(device) for part in parts)

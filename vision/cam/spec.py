@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from sandbox.base.types import Padding
+from sandbox.data.shapes import PAIRS
 from sandbox.experiment.config import PathText
 from sandbox.experiment.spec import Captions, Margin, Score, Scored, StudySpec, no_better_than
 from vision.classify.config import ACCURACIES, PADDING_HELP, ClassifierConfig
 from vision.probe.config import Data, PositionConfig, known_target
 
 OWN = "own"
-CLASSES = 4  # red square or disc, blue square or disc
 SCENE = 64  # pixels along the edge of a scene on its canvas
 STRIDE = 8  # of the small VGG: the sizes that it takes
 
@@ -155,5 +155,5 @@ CAPTIONS = Captions(
 SPEC = StudySpec(
     "vision.cam", "how far the region moves that says a class when an image is cropped: class activation maps",
     CamConfig, scores_of, "vision.cam.study:CamStudy", CAPTIONS, table=table,
-    failed=no_better_than("score/test_accuracy", 1.5 / CLASSES, "chance level"),
+    failed=no_better_than("score/test_accuracy", 1.5 / PAIRS, "chance level"),
 )  # fmt: skip

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sandbox.base.errors import UserError
 from sandbox.base.types import PathKind, Picture, Walks
+from sandbox.data.shapes import PAIRS
 from sandbox.experiment.content import Content
 from sandbox.nn.counting import multiply_adds
 from sandbox.nn.padded import make_convolutions
@@ -27,11 +28,11 @@ from vision.cam.crops import SIDES, Crop, crops_of, smallest_size
 from vision.cam.maps import grad_cam
 from vision.cam.measure import Moves, measure
 from vision.cam.pictures import Shown, frame, sheet
-from vision.cam.spec import CLASSES, OWN, CamConfig
+from vision.cam.spec import OWN, CamConfig
 from vision.cam.targets import find_target, own_classifier
 from vision.classify.networks import PooledLinear, SmallVgg
 from vision.classify.study import ClassifierStudy, Examples
-from vision.probe.encoders import fingerprint
+from vision.probe.encoders import refuse_other_weights, weights_state
 from vision.probe.images import natural_images
 
 _SHOWN = 4  # images of a picture, one cropped from each side
@@ -59,19 +60,19 @@ class CamStudy(ClassifierStudy[CamConfig]):
         grad_cam()  # before anything is trained
         self._found: Moves | None = None
         self._content: Content | None = None
+        self._target: State = {}
         if config.target == OWN:
             super().__init__(config, fabric)
             self.classifier = own_classifier(self.network)
             self.measured = self._canvases(self.test.rows(config.measured))
             self.shown = self._canvases(self.test.central(_SHOWN, config.measured))
-            self._digest = torch.tensor(0)
         else:
             Study.__init__(self, config, fabric)  # nothing to train: neither data nor optimiser
             self.classifier = find_target(config, fabric.device)
             _, images, self._content = natural_images(config.probed(), config.size)
             self.measured = torch.from_numpy(images).to(fabric.device).float() / 255
             self.shown = self.measured[:_SHOWN]
-            self._digest = torch.tensor(fingerprint(self.classifier.network))
+            self._target = weights_state(self.classifier.network)
         self.crops = crops_of(config.size, self.classifier.field.stride)
 
     def _canvases(self, rows: Tensor) -> Float[Tensor, "b 3 h w"]:
@@ -87,7 +88,7 @@ class CamStudy(ClassifierStudy[CamConfig]):
         """A small VGG with the configuration's padding."""
         c = self.config
         convs = make_convolutions(c.coord, c.coord_layers, c.with_r, c.padding)
-        return SmallVgg(convs, c.padding, c.width, PooledLinear(8 * c.width, CLASSES))
+        return SmallVgg(convs, c.padding, c.width, PooledLinear(8 * c.width, PAIRS))
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One update of the classifier; of a target only how sure it is of its images, since nothing is trained."""
@@ -104,7 +105,7 @@ class CamStudy(ClassifierStudy[CamConfig]):
 
     def state_dict(self) -> State:
         """Of a target the hash of its weights."""
-        return {} if self.config.target == OWN else {"target": {"digest": self._digest}}
+        return self._target
 
     def load_state_dict(self, state: State) -> None:
         """Refuses a checkpoint of other weights.
@@ -112,8 +113,8 @@ class CamStudy(ClassifierStudy[CamConfig]):
         Raises:
             UserError: the target's weights have changed since.
         """
-        if self.config.target != OWN and int(state["target"]["digest"]) != int(self._digest):
-            raise UserError("the target's weights are not those that this run began with: --overwrite starts it anew")
+        if self.config.target != OWN:
+            refuse_other_weights(state, self._target)
 
     # ---- scores
 

@@ -10,8 +10,6 @@ from sandbox.experiment.spec import Captions, StudySpec
 from vision.classify.config import ACCURACIES, PADDING_HELP, ClassifierConfig
 from vision.probe.config import FILM, Depth, Kernel, PositionConfig, ProbePadding, position_scores, table
 
-CLASSES = 4  # red square or disc, blue square or disc
-
 
 class PaddingConfig(ClassifierConfig):
     """A classifier of shapes and the probe of its features. The network and its training are ours, no paper's."""

@@ -16,12 +16,12 @@ from torch import Tensor
 from sandbox.base.types import PathKind, Picture, Walks
 from sandbox.data.held_out import first_test
 from sandbox.data.images import rolled
-from sandbox.data.shapes import SortOfClevr
+from sandbox.data.shapes import PAIRS, SortOfClevr
 from sandbox.film.cells import CELL, in_a_row, shown
 from sandbox.nn.padded import make_convolutions
 from vision.classify.networks import PooledLinear, SmallVgg
 from vision.classify.study import ClassifierStudy, Examples
-from vision.padding.spec import CLASSES, PaddingConfig
+from vision.padding.spec import PaddingConfig
 from vision.probe.levels import Levels
 from vision.probe.probing import Probing
 
@@ -50,7 +50,7 @@ class PaddingStudy(ClassifierStudy[PaddingConfig]):
     def _examples(self, indices: Int64[np.ndarray, " n"], key: int) -> Examples:
         shapes = SortOfClevr().render(indices)
         images = rolled(shapes.images, key) if self.config.roll else shapes.images
-        labels = 2 * shapes.kinds[:, 0] + shapes.kinds[:, 1]
+        labels = shapes.pair_classes
         device = self.fabric.device
         return Examples(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
 
@@ -58,7 +58,7 @@ class PaddingStudy(ClassifierStudy[PaddingConfig]):
         """A small VGG with the configuration's padding."""
         c = self.config
         convs = make_convolutions(c.coord, c.coord_layers, c.with_r, c.padding)
-        return SmallVgg(convs, c.padding, c.width, PooledLinear(8 * c.width, CLASSES))
+        return SmallVgg(convs, c.padding, c.width, PooledLinear(8 * c.width, PAIRS))
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One update of the classifier."""

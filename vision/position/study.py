@@ -6,7 +6,6 @@ the study is built; training then touches nothing but them.
 
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from sandbox.train import processes
 from sandbox.train.encoder import Encoder
 from sandbox.train.study import Filmed, State, Study
 from vision.probe.config import PositionConfig
-from vision.probe.encoders import fingerprint, make_encoder
+from vision.probe.encoders import make_encoder, refuse_other_weights, weights_state
 from vision.probe.probing import Probing
 
 
@@ -38,7 +37,7 @@ class PositionStudy(Study[PositionConfig], Filmed):
         self.probing = Probing(config, encoder, fabric.device)
         self.modules["probe"] = self.probing.trainer.probe
         self.optimisers["probe"] = self.probing.trainer.optimiser
-        self._digest = torch.tensor(fingerprint(encoder.network))
+        self._target = weights_state(encoder.network)
 
     @property
     def content(self) -> Content | None:
@@ -47,7 +46,7 @@ class PositionStudy(Study[PositionConfig], Filmed):
 
     def state_dict(self) -> State:
         """The hash of the probed weights."""
-        return {"target": {"digest": self._digest}}
+        return self._target
 
     def load_state_dict(self, state: State) -> None:
         """Refuses a checkpoint of other weights.
@@ -55,8 +54,7 @@ class PositionStudy(Study[PositionConfig], Filmed):
         Raises:
             UserError: the target's weights have changed since.
         """
-        if int(state["target"]["digest"]) != int(self._digest):
-            raise UserError("the target's weights are not those that this run began with: --overwrite starts it anew")
+        refuse_other_weights(state, self._target)
 
     def encoder(self, name: str = "") -> Encoder:
         """A probe has nothing to look into.

@@ -17,6 +17,7 @@ from torch import nn
 from sandbox.base.errors import UserError
 from sandbox.train.encoder import Encoder
 from sandbox.train.loading import load
+from sandbox.train.study import State
 from vision.probe.config import PositionConfig, kind_of
 from vision.probe.targets import PLAIN_SIZE, named_network
 
@@ -45,6 +46,21 @@ def fingerprint(network: nn.Module) -> int:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return int.from_bytes(digest.digest()[:8], "big") >> 1
+
+
+def weights_state(network: nn.Module) -> State:
+    """What a checkpoint holds of a network that is only looked at: the `fingerprint` of its weights."""
+    return {"target": {"digest": torch.tensor(fingerprint(network))}}
+
+
+def refuse_other_weights(state: State, own: State) -> None:
+    """Refuses a checkpoint that was made beside other weights.
+
+    Raises:
+        UserError: the network's weights have changed since.
+    """
+    if int(state["target"]["digest"]) != int(own["target"]["digest"]):
+        raise UserError("the target's weights are not those that this run began with: --overwrite starts it anew")
 
 
 def _of_name(config: PositionConfig) -> Encoder:

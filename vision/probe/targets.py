@@ -80,11 +80,12 @@ def named_network(config: PositionConfig, *, whole: bool) -> Named:
     prepare = as_they_are if made.statistics is None else standardising(*made.statistics)
     example = prepare(torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)))
     try:
+        path = _weights(config)
         levels = made.stages if _have_places(body, made.stages, example) else tuple(find_levels(body, example))
-        needed = None if whole else {f"{prefix}{name}" for name in _run_for(body, levels, example)}
+        partly = path is not None and not whole
+        needed = {f"{prefix}{name}" for name in _run_for(body, levels, example)} if partly else None
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
         raise refuse_unrunnable(error, config.target, size, stripped=False) from None
-    path = _weights(config)
     if path is not None:
         try:
             read_weights(path, network, needed)

@@ -62,7 +62,7 @@ class ShiftStudy(ClassifierStudy[ShiftConfig]):
             images, labels = read_cifar(config.data_root, count, train)
         else:
             shapes = SortOfClevr().render(first + np.arange(count))
-            images, labels = shapes.images, 2 * shapes.kinds[:, 0] + shapes.kinds[:, 1]
+            images, labels = shapes.images, shapes.pair_classes
         examples = Margined(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
         examples.margin, examples.value = int(config.margin), 1.0 if config.data == "shapes" else 0.0
         return examples
