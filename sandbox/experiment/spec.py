@@ -59,6 +59,7 @@ class Score:
         margin: of a primary score, what would matter, or a function of a configuration that says it; None: the study
             names none, and nothing is called equivalent.
         best: the value that nothing can beat: where both arms come close to it, it cannot tell them apart.
+        detail: one of many of a kind: every run and ``scores.csv`` have it, no table of a report does.
     """
 
     tag: str
@@ -70,6 +71,7 @@ class Score:
     pooled: bool = False
     margin: Margin | Callable[[Any], Margin | None] | None = None
     best: float | None = None
+    detail: bool = False
 
     def margin_of(self, config: Any) -> Margin | None:
         """The margin for runs of a configuration."""

@@ -53,6 +53,7 @@ class Declared(ReadBack):
     training: str | None = None
     pooled: bool = False
     best: float | None = None
+    detail: bool = False
 
 
 class Matters(ReadBack):

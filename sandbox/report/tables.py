@@ -157,9 +157,9 @@ def _contrast_cells(c: Comparison, item: Contrast, holm: bool, bootstrap: bool) 
 
 
 def others_table(c: Comparison, contrasts: Sequence[Contrast]) -> Table | None:
-    """The other scores of every arm; None where there is no other."""
+    """The other scores of every arm, but for details; None where there is no other."""
     groups = []
-    for score in c.scores[1:]:
+    for score in (score for score in c.scores[1:] if not score.detail):
         for task in c.tasks:
             digits = score_digits(c, score, task)
             found = {item.arm: item.stats for item in contrasts if item.score == score and item.task == task}
@@ -176,6 +176,8 @@ def others_table(c: Comparison, contrasts: Sequence[Contrast]) -> Table | None:
     head = ("arm", "mean", "sd", INTERVAL, "seeds", f"difference from {c.reference}", f"its {INTERVAL}",
             "probability of improvement")  # fmt: skip
     note = "No conclusion is drawn from these: among several scores one looks large by chance."
+    if details := sum(score.detail for score in c.scores):
+        note += f" {details} more scores of every run stand in scores.csv."
     return Table("Described, not concluded from", head, groups, note) if groups else None
 
 

@@ -212,7 +212,7 @@ def position_scores(curve: str | None) -> tuple[Score, ...]:
     """What every probe reports; the primary score is the mean over the two ramps on natural images."""
     measures: tuple[tuple[str, Literal["higher", "lower"]], ...] = (("spc", "higher"), ("mae", "lower"))
     each = [
-        Score(f"score/{measure}_{name}_{shown}", better, f"{measure.upper()} {name.upper()}, {shown}")
+        Score(f"score/{measure}_{name}_{shown}", better, f"{measure.upper()} {name.upper()}, {shown}", detail=True)
         for measure, better in measures
         for name in MAPS
         for shown in INPUTS
