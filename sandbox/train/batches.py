@@ -8,8 +8,9 @@ was prefetched. What is drawn or lies in memory needs none of this: `sandbox.tra
 """
 
 import signal
+import time
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -22,6 +23,7 @@ T_co = TypeVar("T_co", covariant=True)
 Place = tuple[int, int, int]  # step, place in its global batch, item
 
 
+@runtime_checkable
 class Items(Protocol[T_co]):
     """Data by index, of any number: nothing of them need lie in memory."""
 
@@ -73,6 +75,9 @@ class Loader:
         workers: processes that decode ahead; 0: none, this one does it when it is asked.
         ahead: batches that each worker prepares ahead.
         pin: whether batches lie in page-locked memory, from which a GPU copies faster.
+
+    Attributes:
+        waited: seconds that were spent waiting for batches so far; without workers, decoding them.
     """
 
     def __init__(
@@ -83,10 +88,11 @@ class Loader:
         # A stream of its own: DataLoader would draw from the one that studies draw from, at other steps when resumed.
         own = torch.Generator().manual_seed(seed)
         self.how: dict[str, Any] = {
-            "num_workers": workers, "pin_memory": pin, "worker_init_fn": _deaf, "generator": own,
+            "num_workers": workers, "pin_memory": pin, "worker_init_fn": deaf, "generator": own,
         }  # fmt: skip
         if workers:
             self.how["prefetch_factor"] = ahead
+        self.waited = 0.0
         self._batches: Iterator[Any] | None = None
         self._next = 0
 
@@ -96,14 +102,17 @@ class Loader:
             self.close()
             self._batches = iter(DataLoader(self.data, batch_sampler=_Steps(self.epochs, step), **self.how))
         self._next = step + 1
-        return next(self._batches)
+        asked = time.perf_counter()
+        batch = next(self._batches)
+        self.waited += time.perf_counter() - asked
+        return batch
 
     def close(self) -> None:
         """Ends the workers."""
         self._batches = None
 
 
-def _deaf(worker: int) -> None:
-    """A Ctrl-C or a SIGTERM to all processes reaches workers too; the loop finishes its step and ends them."""
+def deaf(worker: int) -> None:
+    """For ``worker_init_fn``: a Ctrl-C or a SIGTERM reaches workers too; the loop finishes its step and ends them."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

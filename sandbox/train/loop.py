@@ -153,6 +153,7 @@ class Loop:
             self.guard.check(step, row)
             self.curve.add(row)
             self._show(row)
+        self.shown |= self.study.status()
         bar.set_postfix(self.shown, refresh=False)
         self.pending.clear()
 

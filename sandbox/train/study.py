@@ -92,6 +92,10 @@ class Study(ABC, Generic[C]):
             UserError: it belongs to other data or weights.
         """
 
+    def status(self) -> dict[str, str]:
+        """What the progress bar says beside the losses, such as ``{"waiting": "3 %"}``; asked where losses are read."""
+        return {}
+
     def films(self) -> dict[str, tuple[Sheet, int]]:
         """Further films for the end of a run: name -> film, frames a second; `Captions.films` says what they show."""
         return {}
