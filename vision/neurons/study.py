@@ -9,15 +9,13 @@ import io
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from sandbox.base.seeding import keyed_generator
-from sandbox.base.types import PathKind, Picture, Sheet, Walks
-from sandbox.film.cells import in_a_row, in_rows, shown
-from vision.classify.study import CHUNK, ClassifierStudy
+from sandbox.base.types import Picture, Sheet
+from vision.classify.study import CHUNK
 from vision.neurons.knockout import Knockouts, answers, cut_off, fall_scores, knock_out, steps
 from vision.neurons.networks import make_network
 from vision.neurons.pictures import SHOWN, curves, frame
@@ -27,18 +25,17 @@ from vision.segment.config import REGIONS
 from vision.segment.iou import confusion, mious
 from vision.segment.networks import DeepLab, SmallNet
 from vision.segment.scenes import CLASSES, Scenes, make_scenes, painted
+from vision.segment.study import SegmentStudy
 
 _PREVIEWED = 128  # test images of a learning curve's mIoU
 _FPS = 2  # of the film of knock-outs
 _NONE = torch.zeros(0, dtype=torch.int64)
 
 
-class NeuronsStudy(ClassifierStudy[NeuronsConfig]):
+class NeuronsStudy(SegmentStudy[NeuronsConfig]):
     """A segmentation network and, once it is trained, what its channels do and what zeroing them costs."""
 
     network: SmallNet | DeepLab
-    train: Scenes
-    test: Scenes
 
     def __init__(self, config: NeuronsConfig, fabric: Fabric) -> None:
         super().__init__(config, fabric)
@@ -61,12 +58,6 @@ class NeuronsStudy(ClassifierStudy[NeuronsConfig]):
         """One update of the network."""
         self._found = None  # of weights that are no more
         return super().step(step)
-
-    def losses(self, rows: Int64[Tensor, " b"], step: int) -> dict[str, Tensor]:
-        """Cross-entropy of the pixels."""
-        with self.fabric.autocast():
-            logits = self.network(self.train.inputs(rows))
-        return {"loss/train": F.cross_entropy(logits.float(), self.train.masks[rows].long())}
 
     # ---- scores
 
@@ -121,27 +112,7 @@ class NeuronsStudy(ClassifierStudy[NeuronsConfig]):
 
     def preview(self) -> tuple[Picture, dict[str, float]]:
         """Test images, each beside its mask and what the network says; and the mIoU."""
-        rows = self.test.rows(8)
-        images = self.test.inputs(rows)
-        said = painted(self.said(images).to(torch.uint8), self.config.data)
-        asked = painted(self.test.masks[rows], self.config.data)
-        pictures = [
-            in_a_row([shown(part) for part in parts]) for parts in zip((images + 1) / 2, asked, said, strict=True)
-        ]
-        return in_rows(pictures, columns=2), {"preview/miou": float(self.mious(self.test, _PREVIEWED)[0])}
-
-    def film(self, *, frames: int, count: int, path: PathKind, seed: int) -> Walks:
-        """Test images that roll once around to the right, each beside what the network says."""
-        films = [self._rolling(k % len(self.test), frames) for k in range(count)]
-        return np.stack(films, 1).transpose(0, 1, 4, 2, 3)
-
-    def _rolling(self, number: int, frames: int) -> UInt8[np.ndarray, "t _ _ 3"]:
-        (image,) = self.test.inputs(self.test.rows()[number : number + 1])
-        moved = torch.stack([image.roll(round(t * image.shape[2] / frames), 2) for t in range(frames)])
-        said = painted(self.said(moved).to(torch.uint8), self.config.data)
-        return np.stack(
-            [in_a_row([shown(part) for part in parts]) for parts in zip((moved + 1) / 2, said, strict=True)]
-        )
+        return self.answers_picture(), {"preview/miou": float(self.mious(self.test, _PREVIEWED)[0])}
 
     def films(self) -> dict[str, tuple[Sheet, int]]:
         """``knockout``: channels zeroed, more and more, the curves and what the network still says."""

@@ -21,6 +21,9 @@ _COLOURS = {  # of the classes, in their order
     "rooms": ("#d9d9d9", "#8c564b", "#f7f7f7", "#17becf", "#bcbd22", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd",
               "#1f77b4"),
 }  # fmt: skip
+# Of PASCAL VOC: the bits of a class from the lowest on go to red, green and blue by turns, from their highest bit down.
+_VOC = [[sum((label >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) / 255 for channel in range(3)]
+        for label in range(256)]  # fmt: skip
 
 
 class Scenes(Examples):
@@ -70,6 +73,6 @@ def _scenes(data: Data, indices: Int64[np.ndarray, " n"], device: torch.device) 
 
 
 def painted(masks: UInt8[Tensor, "*n h w"], data: str) -> Float[Tensor, "*n 3 h w"]:
-    """Masks in the colours of their classes, in [0, 1]."""
-    colours = [[int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)] for colour in _COLOURS[data]]
-    return torch.tensor(colours, device=masks.device)[masks.long()].movedim(-1, -3)
+    """Masks in the colours of their classes, in [0, 1]; of data without colours of their own, in PASCAL VOC's."""
+    colours = [[int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)] for colour in _COLOURS.get(data, ())]
+    return torch.tensor(colours or _VOC, device=masks.device)[masks.long()].movedim(-1, -3)

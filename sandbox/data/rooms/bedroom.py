@@ -320,9 +320,9 @@ class _Builder:
                 self.scenes.add(points, tone, FURNITURE, facing, me)
 
 
-def build(d: Draft) -> Scenes:
-    """The polygons of a batch of rooms."""
+def build(d: Draft, *, furnished: bool = True) -> Scenes:
+    """The polygons of a batch of rooms; without furniture they have walls, floor, ceiling, window and pictures."""
     builder = _Builder(d)
-    for part in ("shell", "opening", "sunlight", "pictures", "carpet", "bed", "stands", "dresser"):
+    for part in ("shell", "opening", "sunlight", "pictures", *(("carpet", "bed", "stands", "dresser") * furnished)):
         getattr(builder, part)()
     return builder.scenes

@@ -147,14 +147,14 @@ def _frame(wall: Int64[np.ndarray, " n"], along: Number, width: Number, depth: N
     return Frame(origin.astype(np.float32), *axes)
 
 
-def drafts(seed: int, indices: Int64[np.ndarray, " n"], turn: Number | None = None) -> Draft:
-    """Everything random of these rooms; ``turn`` is added to the cameras' yaw."""
+def drafts(seed: int, indices: Int64[np.ndarray, " n"], turn: Number | None = None, deeper: float = 0.0) -> Draft:
+    """Everything random of these rooms; ``turn`` is added to the cameras' yaw, ``deeper`` metres to rooms' depth."""
     names = _FIELDS.split()
     draws = uniform(random_bits(seed, indices, 0, len(names))).astype(np.float32)
     u = dict(zip(names, np.minimum(draws, np.float32(0.99999)).T, strict=True))
     width, depth, height = (
         between(u["width"], 3.5, 4.8),
-        between(u["depth"], 4.2, 5.4),
+        between(u["depth"], 4.2 + deeper, 5.4 + deeper),
         between(u["height"], 2.4, 2.8),
     )
     jitter = np.stack([between(u[f"tint_{c}"], -14.0, 14.0) for c in "rgb"], axis=1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Int32, Int64, UInt, UInt8
 
 Vector = Float32[np.ndarray, "n 3"]
 Number = Float32[np.ndarray, " n"]
@@ -100,6 +100,37 @@ class Scenes:
         self._labels.append(label)
         self._items.append(item)
 
+    def surfaces(self, size: int) -> tuple[Float32[np.ndarray, "n h w"], Int64[np.ndarray, "n h w"]]:
+        """How far away what each pixel shows is, in metres along the axis of view, and its class; NaN and -1: nothing.
+
+        Of the surface that is seen an eighth of a pixel to the right of and below the pixel's centre, and there.
+        """
+        points = np.stack(self._points, axis=1)
+        corners, cut, shown = self._project(points, size * FINE)
+        order, counts = self._order(shown), shown.sum(axis=1)
+        flat = self.cameras.turned(points.reshape(self.n, -1, 3)).reshape(points.shape).astype(np.float64)
+        normals = np.cross(flat[:, :, 1] - flat[:, :, 0], flat[:, :, 2] - flat[:, :, 0])
+        offsets = (normals * flat[:, :, 0]).sum(-1)
+        line = np.arange(size) + 1 / (2 * FINE) - (size - 1) / 2
+        tangent = np.tan(self.cameras.field.astype(np.float64) / 2) * 2 / size  # of a pixel
+        found = np.empty((self.n, size, size), dtype=np.float32)
+        classes = np.empty(found.shape, dtype=np.int64)
+        labels = np.array([*self._labels, -1])
+        layer = np.empty((size * FINE, size * FINE), dtype=np.uint16)
+        for i in range(self.n):
+            visible = order[i, : counts[i]]
+            outlines = [corners[i, q] if cut[i, q] else corners[i, q, ::2] for q in visible]
+            _fill(layer, outlines, (visible + 1).tolist())
+            which = layer[FINE // 2 :: FINE, FINE // 2 :: FINE].astype(np.int64) - 1
+            normal = normals[i, which]
+            ray = line * tangent[i]
+            along = normal[..., 0] * ray - normal[..., 1] * ray[:, None] + normal[..., 2]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                depth = offsets[i, which] / along
+            found[i] = np.where(which >= 0, depth, np.nan)
+            classes[i] = labels[which]
+        return found, classes
+
     def paint(self, size: int, masks: bool) -> tuple[UInt8[np.ndarray, "n h w 3"], UInt8[np.ndarray, "n h w"] | None]:
         """Images, RGB, and, if asked for, the class that covers most of each pixel (of equals the first)."""
         corners, cut, shown = self._project(np.stack(self._points, axis=1), size * FINE)
@@ -184,7 +215,7 @@ def _back_to_front(
 
 
 def _fill(
-    canvas: UInt8[np.ndarray, "..."],
+    canvas: UInt[np.ndarray, "..."],
     outlines: list[Int32[np.ndarray, "_ 2"]],
     colours: list[list[float]] | list[int],
 ) -> None:

@@ -113,7 +113,7 @@ class Rooms:
             part = slice(start, start + _CHUNK)
             draft = drafts(self.seed, indices[part], None if turn is None else turn[part])
             painted, labels = build(draft).paint(self.size, masks)
-            images[part] = _lit(draft, painted).transpose(0, 3, 1, 2)
+            images[part] = lit(draft, painted).transpose(0, 3, 1, 2)
             if classes is not None and labels is not None:
                 classes[part] = labels
         return RoomsRendered(images, self.factors(indices, turn=turn), classes)
@@ -150,7 +150,7 @@ def _glow(centre: Float32[np.ndarray, "n 2"], reach: Number, size: int) -> Float
     return floats(rows[:, :, None, None] * columns[:, None, :, None])
 
 
-def _lit(d: Draft, painted: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n h w 3"]:
+def lit(d: Draft, painted: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n h w 3"]:
     """Light over what was painted: the room's own, more of it around the window, a halo around a lamp that is on."""
     size = painted.shape[1]
     near = np.clip(d.cameras.locate(d.pane_middle, size), -size, 2 * size)

@@ -1,0 +1,1 @@
+"""Segmentation under eight paddings, with and without coordinates: what a border is worth, and where it is missed."""
