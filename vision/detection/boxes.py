@@ -1,9 +1,9 @@
 """Boxes as ``(..., 4)`` left, top, right, bottom in pixels: anchors, boxes moved from them, those that are kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -74,14 +74,21 @@ class Truths:
         boxes: ``(b, m, 4)``, whole, also where they leave the image.
         there: ``(b, m)`` which of them are objects.
         labels: ``(b, m)``.
+        crowd: ``(b, m)`` which of them are crowds, that nobody need find and nobody is blamed for finding.
     """
 
-    boxes: Boxes
+    boxes: Float[Tensor, "b m 4"]
     there: Bool[Tensor, "b m"]
-    labels: Tensor
+    labels: Int64[Tensor, "b m"]
+    crowd: Bool[Tensor, "b m"]
 
-    def __getitem__(self, rows: slice) -> "Truths":
-        return Truths(self.boxes[rows], self.there[rows], self.labels[rows])
+    def to(self, device: torch.device) -> "Truths":
+        """The same on a device."""
+        return Truths(*(part.to(device) for part in (self.boxes, self.there, self.labels, self.crowd)))
+
+    def scaled(self, factor: float) -> "Truths":
+        """The objects of images that are ``factor`` times as large."""
+        return replace(self, boxes=self.boxes * factor)
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ class Found:
 
     boxes: Float[Tensor, "n 4"]
     scores: Float[Tensor, " n"]
-    labels: Tensor
+    labels: Int64[Tensor, " n"]
 
 
 @torch.no_grad()

@@ -31,30 +31,30 @@ class Sampled:
     negatives: Bool[Tensor, "b k"]
 
 
-def sample(ious: Float[Tensor, "b n m"], there: Bool[Tensor, "b m"], draws: torch.Generator) -> Sampled:
+def sample(ious: Float[Tensor, "b n m"], truths: Truths, draws: torch.Generator) -> Sampled:
     """Six positive pairs of proposal and object, and six negative proposals of each image, at random.
 
     Positive is a pair whose IoU is above .5, and the best proposal of each object whatever its IoU, if it has one at
-    all. Negative is a proposal whose IoU with all objects is below .1 and that is no best one; where an image has none,
-    one that is not positive.
+    all. Negative is a proposal whose IoU with all objects and crowds is below .1 and that is no best one; where an image
+    has none, one that is not positive.
 
     Args:
-        ious: of moved proposals and objects.
-        there: which objects are.
+        ious: of moved proposals and all that `Truths` has room for.
+        truths: which of these are objects.
         draws: a CPU stream.
     """
-    count, proposals, truths = ious.shape
-    ious = torch.where(there[:, None], ious, -1.0)
-    best = ious.argmax(1, keepdim=True)
-    closest = torch.zeros_like(ious, dtype=torch.bool).scatter_(1, best, True) & (ious > 0)
-    pairs = closest | (ious > HIGH)
-    positive = pairs.any(2)
-    low = (ious < LOW).all(2) & ~closest.any(2)
-    negative = torch.where(low.any(1, keepdim=True), low, ~positive)
-    keys = torch.rand(count, proposals * (truths + 1), generator=draws).to(ious.device)
+    count, proposals, room = ious.shape
+    objects = torch.where(truths.there[:, None], ious, -1.0)
+    best = objects.argmax(1, keepdim=True)
+    closest = torch.zeros_like(ious, dtype=torch.bool).scatter_(1, best, True) & (objects > 0)
+    pairs = closest | (objects > HIGH)
+    near = (ious >= LOW) & (truths.there | truths.crowd)[:, None]
+    low = ~(near | closest).any(2)
+    negative = torch.where(low.any(1, keepdim=True), low, ~pairs.any(2))
+    keys = torch.rand(count, proposals * (room + 1), generator=draws).to(ious.device)
     pair, positives = _some(pairs.flatten(1), keys[:, proposals:])
     others, negatives = _some(negative, keys[:, :proposals])
-    width = max(truths, 1)
+    width = max(room, 1)
     return Sampled(pair.div(width, rounding_mode="floor"), pair % width, others, positives, negatives)
 
 
@@ -90,7 +90,7 @@ def losses(
     """
     with torch.no_grad():
         ious = box_iou(clipped(moved(anchors, moves), size), clipped(truths.boxes, size))
-        found = sample(ious, truths.there, draws)
+        found = sample(ious, truths, draws)
     rows = torch.arange(len(moves), device=moves.device)[:, None]
     said = moves[rows, found.positive]
     wanted = moves_to(_pick(truths.boxes, found.truth).flatten(0, 1), anchors[found.positive].flatten(0, 1))
@@ -105,7 +105,7 @@ def losses(
     return {
         "loss/box": released_l1(said - wanted).sum() / taken,
         "loss/score": (cross * used).sum() / used.sum().clamp(min=1),
-        "train/sampled_iou": pairs.sum() / taken,
+        "iou/sampled": pairs.sum() / taken,
     }
 
 

@@ -43,8 +43,9 @@ class RegionProposals(nn.Module):
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n 4"], Float[Tensor, "b n 2"]]:
         """Moves and logits of all anchors, in the order of `anchors`."""
-        maps = max_pool2d(self.image(images).relu(), 2)
-        maps = max_pool2d(self.second(maps).relu(), 2)
+        # The released order is ReLU, max-pool: the same maps, with four times as much to clamp.
+        maps = max_pool2d(self.image(images), 2).relu()
+        maps = max_pool2d(self.second(maps), 2).relu()
         maps = self.rpn(maps).relu()
         moves, logits = self.mover(self.hidden(maps).relu()), self.scorer(maps)
         return _by_anchor(moves, 4), _by_anchor(logits, 2)
