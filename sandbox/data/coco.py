@@ -122,7 +122,7 @@ class Coco:
 
         Every one is decoded once: about 5 ms each. The others up to there are left out and counted.
         """
-        images, digest, left_out = [], Digest(), Counter(self.left_out)
+        images, digest, left_out = list[CocoImage](), Digest(), Counter(self.left_out)
         for index, image in enumerate(self.images):
             if len(images) == most:
                 break
@@ -168,7 +168,9 @@ def read_coco(annotations: Path, root: Path) -> Coco:
         content = from_json(read_file(annotations, _LIMIT), allow_inf_nan=True)
     except (Unreadable, ValueError) as error:
         raise UserError(f"--annotations {annotations} is no COCO file ({one_line(error, 100)})") from None
-    lists = [content.get(key) if isinstance(content, dict) else None for key in ("images", "annotations", "categories")]
+    lists: list[Any] = [
+        content.get(key) if isinstance(content, dict) else None for key in ("images", "annotations", "categories")
+    ]
     if not all(isinstance(part, list) for part in lists):
         raise UserError(f"--annotations {annotations} is no COCO file: it must hold the lists images, annotations and "
                         "categories")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Handwritten digits, each cut to its ink: scikit-learn's, which ship in its package, or MNIST where the user has it."""
+"""Handwritten digits, each cut to its ink: scikit-learn's, which its package holds, or MNIST where the user has it."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -53,11 +53,11 @@ def read_digits(source: DigitSource, train: bool, root: str = "") -> Digits:
 def trimmed(images: Float32[np.ndarray, "n h w"], labels: Int64[np.ndarray, " n"]) -> Digits:
     """Images cut to their ink; those without any are left out."""
     ink = images > 0.001  # as the released code of arXiv 1807.03247 has it, where pixels are 0 to 255
-    there = ink.any((1, 2))
+    there: Any = ink.any((1, 2))
     images, ink = images[there], ink[there]
     bounds = []
     for axis in (2, 1):  # rows, then columns
-        used = ink.any(axis)
+        used: Any = ink.any(axis)
         bounds.append((used.argmax(1), used.shape[1] - used[:, ::-1].argmax(1)))
     (top, bottom), (left, right) = bounds
     sizes = np.stack([bottom - top, right - left], 1).astype(np.int64)

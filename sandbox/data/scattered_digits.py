@@ -105,7 +105,8 @@ class ScatteredDigits:
         # One product over all digits of a scene side by side sums their greys.
         laid = [np.moveaxis(part, 1, 2).reshape(len(numbers), SIZE, -1) for part in (rows, columns)]
         grey = np.minimum(laid[0] @ laid[1].swapaxes(1, 2), 1)
-        return np.rint(255 * grey).astype(np.uint8)[:, None]
+        painted: UInt8[np.ndarray, "n 1 64 64"] = np.rint(255 * grey).astype(np.uint8)[:, None]
+        return painted
 
 
 def stretch(
@@ -126,7 +127,8 @@ def stretch(
     place[~inside] = -2  # no source pixel is near
     weights = np.abs(place[..., None] - np.arange(edge, dtype=np.float32))
     np.subtract(1, weights, out=weights)
-    return np.maximum(weights, 0, out=weights)
+    shown: Float32[np.ndarray, "*n 64 edge"] = np.maximum(weights, 0, out=weights)
+    return shown
 
 
 def shares_in_view(boxes: Float32[np.ndarray, "*n 4"]) -> Float64[np.ndarray, "*n"]:

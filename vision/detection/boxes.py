@@ -57,7 +57,7 @@ def moved(anchors: Float[Tensor, "n 4"], moves: Boxes) -> Boxes:
     """
     count = len(moves)
     boxes: Tensor = _CODER.decode_single(moves.flatten(0, 1), anchors.repeat(count, 1))
-    return boxes.unflatten(0, (count, -1))
+    return boxes.view(count, -1, 4)
 
 
 def moves_to(truths: Float[Tensor, "n 4"], anchors: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:

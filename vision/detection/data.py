@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sandbox.base.errors import UserError, listed, warn
@@ -16,7 +16,7 @@ from sandbox.data.coco import Coco, read_coco
 from sandbox.data.digits import CLASSES, read_digits
 from sandbox.data.held_out import first_test
 from sandbox.data.pictures import NoPicture
-from sandbox.data.scattered_digits import ScatteredDigits
+from sandbox.data.scattered_digits import Layout, ScatteredDigits
 from sandbox.experiment.content import Content
 from sandbox.train.batches import Loader
 from sandbox.train.processes import share
@@ -53,7 +53,7 @@ class Drawn(Scenes):
     """Scattered digits; held-out scenes are made of other digits than training scenes."""
 
     def __init__(self, config: DetectionConfig) -> None:
-        layout = "crop120" if config.data == "crop120" else "canvas64"
+        layout: Layout = "crop120" if config.data == "crop120" else "canvas64"
         self.parts = {
             test: ScatteredDigits(read_digits(config.digits, not test, _root(config)), layout, count=DIGITS)
             for test in (False, True)
@@ -69,7 +69,7 @@ class Drawn(Scenes):
         """Scenes one after another."""
         return self._batch((self.first_test if test else 0) + first + np.arange(count), test=test)
 
-    def _batch(self, indices: np.ndarray, *, test: bool) -> Batch:  # type: ignore[type-arg]
+    def _batch(self, indices: Int64[np.ndarray, " b"], *, test: bool) -> Batch:
         scenes = self.parts[test].render(indices)
         boxes, labels = torch.from_numpy(scenes.boxes), torch.from_numpy(scenes.labels)
         there = torch.ones(labels.shape, dtype=torch.bool)
@@ -176,7 +176,9 @@ def scaled(batch: Batch, factor: float, *key: int) -> Batch:
     images, truths = batch
     size = images.shape[-1]
     low, high = -(-size / factor // _STEP), size * factor // _STEP
-    edge = _STEP * int(torch.randint(int(low), int(high) + 1, (1,), generator=keyed_generator(key[0], "scale", *key[1:])))
+    edge = _STEP * int(
+        torch.randint(int(low), int(high) + 1, (1,), generator=keyed_generator(key[0], "scale", *key[1:]))
+    )
     if edge == size:
         return batch
     larger = F.interpolate(images, size=(edge, edge), mode="bilinear", antialias=True)

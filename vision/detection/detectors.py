@@ -54,18 +54,19 @@ class Proposer(Detector):
         """Those of boxes and scores, and the IoU of the sampled positives; see `vision.detection.losses`."""
         with self.autocast():
             moves, logits = self.network(images)
-        size = _size(images)
+        size = size_of(images)
         return losses(moves.float(), logits.float(), self._anchors(images), truths, size, draws)
 
     @torch.no_grad()
     def detect(self, images: Float[Tensor, "b c h w"]) -> list[Found]:
         """The ten best after non-maximum suppression."""
         moves, logits = self.network(images)
-        return kept(clipped(moved(self._anchors(images), moves), _size(images)), logits.softmax(2)[..., 0])
+        return kept(clipped(moved(self._anchors(images), moves), size_of(images)), logits.softmax(2)[..., 0])
 
     def _anchors(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "n 4"]:
-        return self.network.anchors(_size(images)).to(images.device)
+        return self.network.anchors(size_of(images)).to(images.device)
 
 
-def _size(images: Float[Tensor, "b c h w"]) -> tuple[int, int]:
+def size_of(images: Float[Tensor, "b c h w"]) -> tuple[int, int]:
+    """Height and width of a batch of images."""
     return images.shape[2], images.shape[3]

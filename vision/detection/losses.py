@@ -35,8 +35,8 @@ def sample(ious: Float[Tensor, "b n m"], truths: Truths, draws: torch.Generator)
     """Six positive pairs of proposal and object, and six negative proposals of each image, at random.
 
     Positive is a pair whose IoU is above .5, and the best proposal of each object whatever its IoU, if it has one at
-    all. Negative is a proposal whose IoU with all objects and crowds is below .1 and that is no best one; where an image
-    has none, one that is not positive.
+    all. Negative is a proposal whose IoU with all objects and crowds is below .1 and that is no best one; where an
+    image has none, one that is not positive.
 
     Args:
         ious: of moved proposals and all that `Truths` has room for.

@@ -1,6 +1,5 @@
 """The released region-proposal network, layer by layer, coordinates in one or more of three places."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d

@@ -78,6 +78,10 @@ class DetectionConfig(Config):
     def _consistent(self) -> Self:
         if self.batch > self.images:
             raise ValueError(f"batch ({self.batch}) must not exceed images ({self.images})")
+        if self.network == "frcnn" and self.borders == "valid":
+            raise ValueError(
+                "network frcnn pads all its convolutions (borders is 'valid'): allowed are zeros, circular"
+            )
         if self.data == "coco" and not self.annotations:
             raise ValueError("data is coco: --annotations must name its JSON file, --data-root its folder of pictures")
         if self.data != "coco" and self.size != 64:

@@ -28,6 +28,7 @@ from sandbox.train.study import Filmed, Study
 from vision.detection.boxes import Found, Truths, clipped
 from vision.detection.data import Batch, make_scenes, scaled
 from vision.detection.detectors import Detector, Proposer
+from vision.detection.frcnn import Classifying, Whole
 from vision.detection.networks import RegionProposals
 from vision.detection.pictures import boxed, picture
 from vision.detection.scores import Overlaps, Precision
@@ -51,17 +52,20 @@ class DetectionStudy(Study[DetectionConfig], Filmed):
         super().__init__(config, fabric)
         self.scenes = make_scenes(config)
         self.detector = self._make_detector()
-        self.add_optimiser(
-            "network", self.adam(self.detector.network.parameters(), config.lr, weight_decay=config.l2)
-        )
+        self.add_optimiser("network", self.adam(self.detector.network.parameters(), config.lr, weight_decay=config.l2))
 
     def _make_detector(self) -> Detector:
-        c = self.config
-        convs = make_convolutions(c.coord, c.coord_layers, c.with_r, "circular" if c.borders == "circular" else "zeros")
-        network = RegionProposals(convs, c.borders, c.hidden, self.scenes.channels)
+        c, scenes = self.config, self.scenes
+        whole = c.network == "frcnn"
+        layers = _inside(c.coord_layers) if whole else c.coord_layers
+        convs = make_convolutions(c.coord, layers, c.with_r, "circular" if c.borders == "circular" else "zeros")
+        network = (Whole(convs, scenes.channels, c.hidden, scenes.classes) if whole else
+                   RegionProposals(convs, c.borders, c.hidden, scenes.channels))  # fmt: skip
         place_by_name({"network": network}, {"network": convs})
         seed_parameters(network, c.seed, "network")
-        return Proposer(self.add_network("network", network), self.fabric.autocast)
+        self.add_network("network", network)
+        autocast = self.fabric.autocast
+        return Classifying(network, autocast) if isinstance(network, Whole) else Proposer(network, autocast)
 
     def rate(self, step: int) -> float:
         """The rate rises over the first share of the steps and falls over the last."""
@@ -181,3 +185,8 @@ class DetectionStudy(Study[DetectionConfig], Filmed):
         network = self.find_network(name)
         return Encoder(network, self.config.size, (lambda images: images.mean(1, keepdim=True)) if grey else
                        (lambda images: images), names=("image", "second", "rpn"))  # fmt: skip
+
+
+def _inside(layers: str) -> str:
+    """Places by name, as Faster R-CNN's convolutions are called: each lies in a part of it."""
+    return layers if layers in ("first", "all") else ",".join(f"*.{name}" for name in layers.split(","))
