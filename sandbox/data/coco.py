@@ -114,7 +114,7 @@ class Coco:
         except Exception as error:  # a decoder of C++ has ways of its own to say that something is no mask
             raise ValueError(f"{image.file}: object {number} has a broken mask ({one_line(error, 80)})") from None
         if found.shape != (height, width):
-            raise ValueError(f"{image.file}: object {number} has a mask of {found.shape}, not {(height, width)}")
+            raise ValueError(f"{image.file}: object {number} has a broken mask (of {found.shape}, not {(height, width)})")
         return found
 
     def decodable(self, most: int) -> tuple["Coco", Content]:
@@ -250,11 +250,11 @@ def _objects(
     return found
 
 
-def _cut(given: list[float], image: CocoImage) -> tuple[float, float, float, float] | None:
+def _cut(given: list[Any], image: CocoImage) -> tuple[float, float, float, float] | None:
     """The box (left, top, width, height) inside its picture as left, top, right, bottom; None where nothing is left."""
     left, top, width, height = map(float, given)
     if width <= 0 or height <= 0:
         return None
-    right, bottom = min(left + width, image.width), min(top + height, image.height)
+    right, bottom = min(left + width, float(image.width)), min(top + height, float(image.height))
     left, top = max(left, 0.0), max(top, 0.0)
     return (left, top, right, bottom) if right > left and bottom > top else None

@@ -57,13 +57,11 @@ class ScatteredDigits:
         count: digits in a scene; 0 and more.
 
     Raises:
-        ValueError: an unknown layout, a seed that is none, no digits.
+        ValueError: a seed that is none, or no digits.
     """
 
     def __init__(self, digits: Digits, layout: Layout = "canvas64", seed: int = 0, count: int = 5) -> None:
         check_seed(seed)
-        if layout not in LAYOUTS:
-            raise ValueError(f"layout is {layout!r}; allowed are {', '.join(LAYOUTS)}")
         if not len(digits) or count < 0:
             raise ValueError(f"{count} digits a scene of {len(digits)}: there must be some")
         self.digits, self.layout, self.seed, self.count = digits, layout, seed, count

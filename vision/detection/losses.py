@@ -19,16 +19,16 @@ class Sampled:
     """Proposals of each image that a step learns from.
 
     Attributes:
-        positive, truth: ``(b, 6)`` proposals and the object that each is to find.
-        negative: ``(b, 6)`` proposals that are to find none.
-        positives, negatives: ``(b, 6)`` which of these places are taken.
+        positive, truth: ``(b, k)`` proposals and the object that each is to find, k at most six.
+        negative: ``(b, n)`` proposals that are to find none, n at most six.
+        positives, negatives: which of these places are taken.
     """
 
     positive: Int64[Tensor, "b k"]
     truth: Int64[Tensor, "b k"]
-    negative: Int64[Tensor, "b k"]
+    negative: Int64[Tensor, "b n"]
     positives: Bool[Tensor, "b k"]
-    negatives: Bool[Tensor, "b k"]
+    negatives: Bool[Tensor, "b n"]
 
 
 def sample(ious: Float[Tensor, "b n m"], truths: Truths, draws: torch.Generator) -> Sampled:
@@ -109,5 +109,5 @@ def losses(
     }
 
 
-def _pick(boxes: Boxes, which: Int64[Tensor, "b k"]) -> Boxes:
+def _pick(boxes: Float[Tensor, "b m 4"], which: Int64[Tensor, "b k"]) -> Float[Tensor, "b k 4"]:
     return boxes.gather(1, which[..., None].expand(-1, -1, 4))
