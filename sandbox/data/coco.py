@@ -114,7 +114,9 @@ class Coco:
         except Exception as error:  # a decoder of C++ has ways of its own to say that something is no mask
             raise ValueError(f"{image.file}: object {number} has a broken mask ({one_line(error, 80)})") from None
         if found.shape != (height, width):
-            raise ValueError(f"{image.file}: object {number} has a broken mask (of {found.shape}, not {(height, width)})")
+            raise ValueError(
+                f"{image.file}: object {number} has a broken mask (of {found.shape}, not {(height, width)})"
+            )
         return found
 
     def decodable(self, most: int) -> tuple["Coco", Content]:

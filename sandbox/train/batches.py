@@ -9,7 +9,7 @@ was prefetched. What is drawn or lies in memory needs none of this: `sandbox.tra
 
 import signal
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -22,6 +22,7 @@ T_co = TypeVar("T_co", covariant=True)
 Place = tuple[int, int, int]  # step, place in its global batch, item
 
 
+@runtime_checkable  # the tests check types as they run
 class Items(Protocol[T_co]):
     """Data by index, of any number: nothing of them need lie in memory."""
 

@@ -1,6 +1,7 @@
 """Where images and their objects come from: scattered digits, drawn when they are asked for, or pictures of COCO's."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from vision.detection.boxes import Truths
 from vision.detection.spec import DIGITS, DetectionConfig
 
 _STEP = 4  # pixels: sizes of scaled images are multiples of it
-Batch = tuple[Float[Tensor, "b c h w"], Truths]
+Batch = tuple[Float[Tensor, "b c _ _"], Truths]
 
 
 class Scenes(ABC):
@@ -120,7 +121,7 @@ class Pictures(Scenes):
         return _of_items(tuple(torch.stack(part) for part in zip(*items, strict=True)))
 
 
-def _of_items(parts: tuple[Tensor, ...]) -> Batch:
+def _of_items(parts: Sequence[Tensor]) -> Batch:
     images, boxes, there, labels, crowd = parts
     return images.float() / 255, Truths(boxes, there, labels, crowd)
 

@@ -60,7 +60,9 @@ def test_a_mask_is_decoded_when_it_is_asked_for_in_each_form(tmp_path: Path) -> 
     packed = masks.encode(np.asfortranarray(wanted.astype(np.uint8)))
     forms = [[SQUARE], LENGTHS, {"counts": packed["counts"].decode(), "size": [8, 6]}]
     more = [{"image_id": 3, "category_id": 9, "bbox": [1, 1, 3, 2], "segmentation": form} for form in forms]
-    broken = [{**more[0], "segmentation": given} for given in (None, {"counts": "zz\x01", "size": [8, 6]}, [[1, 2]], "x")]
+    broken = [
+        {**more[0], "segmentation": given} for given in (None, {"counts": "zz\x01", "size": [8, 6]}, [[1, 2]], "x")
+    ]
     coco = read(tmp_path, annotations=more + broken)
     for number in range(4):
         assert np.array_equal(coco.mask(0, number), wanted), number

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from sandbox.base.errors import UserError
 from sandbox.data.digits import Digits, read_digits, trimmed
-from sandbox.data.scattered_digits import LARGEST, LAYOUTS, SIZE, SMALLEST, Layout, ScatteredDigits, shares_in_view, stretch
+from sandbox.data.scattered_digits import (
+    LARGEST,
+    LAYOUTS,
+    SIZE,
+    SMALLEST,
+    Layout,
+    ScatteredDigits,
+    shares_in_view,
+    stretch,
+)
 
 BLOCK = Digits(np.ones((1, 2, 2), np.float32), np.array([[2, 2]]), np.array([7]))  # a white square
 
