@@ -153,7 +153,7 @@ def test_mnist_is_cut_to_its_ink(tmp_path: Path) -> None:
 
 
 def test_without_mnist_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not hold MNIST .* nothing is downloaded"):
+    with pytest.raises(UserError, match=r"does not hold MNIST .* nothing is downloaded"):
         read_digits("mnist", True, str(tmp_path))
     root = mnist(tmp_path / "broken")
     (root / "MNIST/raw/train-images-idx3-ubyte").write_bytes(b"\x00\x00")

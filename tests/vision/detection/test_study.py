@@ -125,10 +125,8 @@ def test_a_step_depends_on_the_seed_and_its_number_alone(fields: dict[str, Any])
     first, second = made(**fields), made(**fields)
     torch.manual_seed(5)
     torch.rand(7)
-    said = [first.step(3), second.step(3)]
-    assert {tag: value.item() for tag, value in said[0].items()} == {
-        tag: value.item() for tag, value in said[1].items()
-    }
+    one, two = ({tag: value.item() for tag, value in study.step(3).items()} for study in (first, second))
+    assert one == two
     state = torch.random.get_rng_state()
     first.step(4)
     assert torch.equal(torch.random.get_rng_state(), state)  # nothing is drawn from torch's own stream
@@ -153,11 +151,12 @@ def test_images_of_many_sizes_take_no_more_memory(fields: dict[str, Any], monkey
     for step in range(1, 21):
         sizes.add(scaled(study.scenes.train(step), 2.0, study.config.seed, step)[0].shape[-1])
         study.step(step)
-        after.append(kept())
+        if step in (4, 20):
+            after.append(kept())
     assert len(sizes) > 8
     assert min(sizes) >= 32
     assert max(sizes) <= 128
-    assert max(after[3:]) < after[2] + 60_000
+    assert after[1] < after[0] + 60_000
 
 
 def test_objects_are_scaled_with_their_images() -> None:
@@ -221,7 +220,7 @@ def test_a_picture_damaged_since_is_one_line(tmp_path: Path) -> None:
 
 
 def test_too_few_pictures_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has 39 pictures, but 38 to train on and 4 .* give --images 35 or fewer"):
+    with pytest.raises(UserError, match=r"has 39 pictures, but 38 to train on and 4 .* give --images 35 or fewer"):
         made(**coco(tmp_path), images=38)
     with pytest.raises(UserError, match="32 to train on are needed at least"):
         made(**coco(tmp_path, 30))
