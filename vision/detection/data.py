@@ -17,7 +17,7 @@ from sandbox.data.coco import Coco, read_coco
 from sandbox.data.digits import CLASSES, read_digits
 from sandbox.data.held_out import first_test
 from sandbox.data.pictures import NoPicture
-from sandbox.data.scattered_digits import Layout, ScatteredDigits
+from sandbox.data.scattered_digits import ScatteredDigits
 from sandbox.experiment.content import Content
 from sandbox.train.batches import Loader
 from sandbox.train.processes import share
@@ -54,9 +54,8 @@ class Drawn(Scenes):
     """Scattered digits; held-out scenes are made of other digits than training scenes."""
 
     def __init__(self, config: DetectionConfig) -> None:
-        layout: Layout = "crop120" if config.data == "crop120" else "canvas64"
         self.parts = {
-            test: ScatteredDigits(read_digits(config.digits, not test, _root(config)), layout, count=DIGITS)
+            test: ScatteredDigits(read_digits(config.digits, not test, _root(config)), config.layout, count=DIGITS)
             for test in (False, True)
         }
         self.epochs = Epochs(config.images, config.batch, config.seed)

@@ -1,6 +1,7 @@
 """Settings and scores of the detection study. No torch here: `--task detection --help` reads this module alone."""
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,7 +11,8 @@ from sandbox.experiment.config import Config, PathText
 from sandbox.experiment.spec import Captions, Margin, Score, StudySpec, no_better_than
 
 Borders = Literal["valid", "zeros", "circular"]
-Data = Literal["canvas64", "crop120", "coco"]
+Data = Literal["digits", "coco"]
+Layout = Literal["canvas64", "crop120"]
 WHERE = ("image", "rpn", "mover")  # where coordinates can be
 DIGITS = 5  # of a scene
 PAPER = "Liu et al. 2018"
@@ -23,14 +25,17 @@ class DetectionConfig(Config):
     """
 
     config_field: ClassVar[str | None] = "task"
-    task_field: ClassVar[str] = "data"
-    DATA: ClassVar[tuple[str, ...]] = ("batch", "data", "digits", "images", "test_images", "size", "scales")
+    task_field: ClassVar[str] = "layout"
+    DATA: ClassVar[tuple[str, ...]] = (
+        "batch", "data", "layout", "digits", "images", "test_images", "size", "scales",
+    )  # fmt: skip
     PLACES: ClassVar[tuple[str, ...]] = ("data_root", "annotations", "workers")
 
     task: Literal["detection"] = Field("detection", description="boxes around scattered digits, or objects of COCO")
-    data: Data = Field(
+    data: Data = Field("digits", description="digits: scattered ones; coco: pictures and boxes of your own")
+    layout: Layout = Field(
         "canvas64", description="canvas64: five digits, all in view; crop120: the middle of a canvas of 120x120, as "
-        "released, where 3 boxes in 10 lie wholly outside; coco: pictures and boxes of your own",
+        "released, where 3 boxes in 10 lie wholly outside (data digits)",
     )  # fmt: skip
     digits: Literal["sklearn", "mnist"] = Field("sklearn", description=f"which digits ({PAPER}: MNIST)")
     data_root: PathText = Field(
@@ -88,12 +93,17 @@ class DetectionConfig(Config):
             raise ValueError(f"size is {self.size}: scenes of digits have 64 pixels, data coco has any size")
         return self
 
+    @classmethod
+    def placed(cls, given: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) -> tuple[str | None, str | None]:
+        """Pictures of the user's own get a run folder of their own."""
+        return None, "detection_coco" if given.get("data") == "coco" else None
+
     @property
     def data_note(self) -> str:
         """Which images."""
         if self.data == "coco":
             return "Images: pictures of COCO's format, scaled down."
-        cut = "all in view" if self.data == "canvas64" else "of a larger canvas, 3 in 10 wholly outside"
+        cut = "all in view" if self.layout == "canvas64" else "of a larger canvas, 3 in 10 wholly outside"
         return f"Images: {DIGITS} digits of {'MNIST' if self.digits == 'mnist' else 'scikit-learn'}, {cut}."
 
     def differs_by_coordinates_alone(self, other: Config) -> bool:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from sandbox.base.errors import UserError
+from sandbox.cli.train import parse
 from sandbox.experiment.config import COMMAND_LINE, validated
 from sandbox.experiment.file import load_experiment
 from sandbox.experiment.spec import study_spec
@@ -102,7 +103,7 @@ def test_circular_borders_without_coordinates_know_no_place() -> None:
 # ---- runs
 
 
-@pytest.mark.parametrize("fields", [{"data": "crop120"}, {"coord": True}, {**WHOLE, "coord": True}])
+@pytest.mark.parametrize("fields", [{"layout": "crop120"}, {"coord": True}, {**WHOLE, "coord": True}])
 def test_a_run_trains_and_is_scored(fields: dict[str, Any]) -> None:
     study = made(**fields)
     before = {name: p.detach().clone() for name, p in study.detector.network.named_parameters()}
@@ -217,6 +218,14 @@ def test_a_picture_damaged_since_is_one_line(tmp_path: Path) -> None:
         path.write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"\.png cannot be read any more"):
         study.step(1)
+
+
+def test_pictures_of_the_user_s_own_have_a_folder_of_their_own(tmp_path: Path) -> None:
+    given = ("--task", "detection", "--data", "coco", "--annotations", f"{tmp_path}/boxes.json")
+    order = parse("vision", given)
+    assert (order.name, order.config.model_dump()["data"]) == ("detection_coco", "coco")
+    assert parse("vision", given[:2]).name == "detection"
+    assert parse("vision", (*given, "--name", "mine")).name == "mine"
 
 
 def test_too_few_pictures_are_one_line(tmp_path: Path) -> None:
