@@ -147,8 +147,8 @@ def scores_of(config: DetectionConfig) -> tuple[Score, ...]:
 CAPTIONS = Captions(
     samples="Held-out images, the same in every run. Orange: true boxes. Blue: of the ten proposals those that fit one "
     "of them best. Grey: the others.",
-    film="Held-out images that roll around, the same in every arm, with the proposals of each: blue where one fits a "
-    "true box best, grey elsewhere.",
+    film="Held-out images that roll around, the same in every arm, with the proposals of each, as above; true boxes "
+    "that cross the border are not shown.",
 )
 SPEC = StudySpec(
     "vision.detection", "boxes around scattered digits: the paper's region-proposal network, or a whole Faster R-CNN",

@@ -6,11 +6,9 @@ whole Faster R-CNN of torchvision's. Anchors know their places: a box is told re
 needs no coordinates.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -30,7 +28,7 @@ from vision.detection.data import Batch, make_scenes, scaled
 from vision.detection.detectors import Detector, Proposer
 from vision.detection.frcnn import Classifying, Whole
 from vision.detection.networks import RegionProposals
-from vision.detection.pictures import boxed, picture
+from vision.detection.pictures import boxed, picture, rolled
 from vision.detection.scores import Overlaps, Precision
 from vision.detection.spec import DetectionConfig
 
@@ -162,16 +160,23 @@ class DetectionStudy(Study[DetectionConfig], Filmed):
     def film(self, *, frames: int, count: int, path: PathKind, seed: int) -> Walks:
         """Held-out images that roll once around, down and to the right, with their proposals."""
         images, truths = self._here(self.scenes.some(0, min(count, self.config.test_images), test=True))
-        rolls = [self._rolling(images[k % len(images)], truths, frames) for k in range(count)]
+        rolls = [
+            self._rolling(images[k % len(images)], self._true(truths, k % len(images), images), frames)
+            for k in range(count)
+        ]
         return np.stack(rolls, 1)
 
-    def _rolling(self, image: Float[Tensor, "c h w"], truths: Truths, frames: int) -> Any:
+    def _rolling(
+        self, image: Float[Tensor, "c h w"], truths: Float[Tensor, "n 4"], frames: int
+    ) -> UInt8[np.ndarray, "t 3 _ _"]:
         size = image.shape[-1]
         ways = [round(t * size / frames) for t in range(frames)]
         moved = torch.stack([image.roll((way, way), (1, 2)) for way in ways])
-        return torch.stack([
-            boxed(one, truths.boxes[0, :0], found) for one, found in zip(moved, self.detect(moved), strict=True)
-        ]).numpy()  # fmt: skip
+        drawn = [
+            boxed(one, rolled(truths, way, size), found)
+            for one, way, found in zip(moved, ways, self.detect(moved), strict=True)
+        ]
+        return torch.stack(drawn).numpy()
 
     # ---- what else is asked
 

@@ -21,7 +21,7 @@ from sandbox.train.device import make_fabric
 from vision.detection.boxes import Found
 from vision.detection.data import scaled
 from vision.detection.detectors import Proposer
-from vision.detection.pictures import BEST, EDGE, OTHER, TRUTH, boxed
+from vision.detection.pictures import BEST, EDGE, OTHER, TRUTH, boxed, rolled
 from vision.detection.spec import SPEC, DetectionConfig
 from vision.detection.study import DetectionStudy
 
@@ -293,3 +293,10 @@ def test_boxes_are_drawn_where_they_are() -> None:
     assert extent(TRUTH)[2] == pytest.approx(26 * scale, abs=2)
     empty = Found(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))
     assert not boxed(torch.zeros(1, 64, 64), torch.zeros(0, 4), empty).any()
+
+
+def test_true_boxes_roll_with_their_image() -> None:
+    boxes = torch.tensor([[10.0, 20, 30, 40], [50, 0, 60, 10]])
+    assert rolled(boxes, 10, 64).tolist() == [[20, 30, 40, 50]]  # the second crosses the border
+    assert rolled(boxes, 20, 64).tolist() == [[30, 40, 50, 60], [6, 20, 16, 30]]
+    assert rolled(boxes, 64, 64).tolist() == boxes.tolist()
