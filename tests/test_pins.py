@@ -37,6 +37,8 @@ CASES = (
     *(f"rl/mspacman {arm}" for arm in ("conv", "coord", "two_trunks", "actor", "coord restart=sb3")),
     *(f"vision/{name} {arm} task=uniform" for name in ("classification", "regression") for arm in ("conv", "coord")),
     *(f"vision/rendering {arm} task={split}" for split in ("uniform", "quadrant") for arm in ("conv", "coord")),
+    *(f"vision/detection {arm} task={data}" for arm in ("conv", "coord") for data in ("canvas64", "crop120")),
+    "vision/detection_frcnn coord task=canvas64",
     *(f"vision/cam {arm}" for arm in ("zeros", "zeros_coord")),
     *(f"vision/segmentation {arm}" for arm in ("zeros", "valid", "valid_cropped_coord")),
     *(f"vision/depth {arm}" for arm in ("zeros", "circular_rows")),

@@ -23,7 +23,7 @@ T_co = TypeVar("T_co", covariant=True)
 Place = tuple[int, int, int]  # step, place in its global batch, item
 
 
-@runtime_checkable
+@runtime_checkable  # the tests check types as they run
 class Items(Protocol[T_co]):
     """Data by index, of any number: nothing of them need lie in memory."""
 

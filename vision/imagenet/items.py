@@ -23,7 +23,7 @@ _TRIES = 100  # pictures one after another that cannot be used, until a run says
 
 @runtime_checkable
 class Labelled(Protocol):
-    """Pictures with a class each: `sandbox.data.class_folders.ClassFolder`, `sandbox.data.digits.Digits`."""
+    """Pictures with a class each: `sandbox.data.class_folders.ClassFolder`, `vision.imagenet.digits.DigitPictures`."""
 
     @property
     def classes(self) -> tuple[str, ...]:

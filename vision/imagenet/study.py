@@ -18,7 +18,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from sandbox.base.errors import UserError, warn
 from sandbox.base.types import Picture
 from sandbox.data.class_folders import ClassFolder, open_class_folders
-from sandbox.data.digits import Digits
 from sandbox.data.records import NAMED
 from sandbox.experiment.content import Content, joined
 from sandbox.train import processes
@@ -26,6 +25,7 @@ from sandbox.train.batches import Loader
 from sandbox.train.encoder import Encoder
 from sandbox.train.schedule import cosine_decay
 from sandbox.train.study import State, Study
+from vision.imagenet.digits import DigitPictures
 from vision.imagenet.items import MISSING, Held, Labelled, Training, spread
 from vision.imagenet.networks import make_classifier
 from vision.imagenet.pictures import labelled
@@ -49,7 +49,7 @@ class ImagenetStudy(Study[ImagenetConfig]):
         self.train: Labelled
         self.val: Labelled
         if config.data == "digits":
-            self.train, self.val = Digits(True), Digits(False)
+            self.train, self.val = DigitPictures(True), DigitPictures(False)
         else:
             self.train, self.val = open_class_folders(Path(config.data_root), config.megapixels)
         self._check()

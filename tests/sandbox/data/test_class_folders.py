@@ -5,14 +5,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from sandbox.base.errors import UserError
 from sandbox.data import class_folders
 from sandbox.data.class_folders import open_class_folders
-from sandbox.data.digits import Digits
 
 
 def write(root: Path, part: str, classes: dict[str, int]) -> None:
@@ -132,13 +130,3 @@ def test_a_million_names_take_seconds_and_little_memory(tmp_path: Path, monkeypa
     assert len(part) == 1_300_000
     assert part.name(1_299_999) == "n00000999/n00000999_01299.JPEG"
     assert sum(names.nbytes for names in part.names) < 30e6  # nothing else is kept of them
-
-
-def test_digits_are_split_and_grey() -> None:
-    train, test = Digits(True), Digits(False)
-    assert (len(train), len(test)) == (1437, 360)
-    assert {train.label(k) for k in range(len(train))} == set(range(10))
-    pixels = np.asarray(test.read(0))
-    assert pixels.shape == (8, 8, 3)
-    assert (pixels[..., 0] == pixels[..., 2]).all()
-    assert pixels.max() == 255

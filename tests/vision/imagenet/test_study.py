@@ -15,6 +15,7 @@ from torch import nn
 from sandbox.base.errors import RunError, UserError
 from sandbox.experiment.config import COMMAND_LINE, validated
 from sandbox.train.device import make_fabric
+from vision.imagenet.digits import DigitPictures
 from vision.imagenet.items import Training, spread
 from vision.imagenet.spec import ImagenetConfig
 from vision.imagenet.study import ImagenetStudy
@@ -184,6 +185,16 @@ def test_places_are_spread_over_the_classes() -> None:
     assert spread(10, 0).tolist() == list(range(10))
     assert spread(10, 3).tolist() == [0, 4, 9]
     assert spread(3, 10).tolist() == [0, 1, 2]
+
+
+def test_digits_are_split_and_grey() -> None:
+    train, test = DigitPictures(True), DigitPictures(False)
+    assert (len(train), len(test)) == (1437, 360)
+    assert {train.label(k) for k in range(len(train))} == set(range(10))
+    pixels = np.asarray(test.read(0))
+    assert pixels.shape == (8, 8, 3)
+    assert (pixels[..., 0] == pixels[..., 2]).all()
+    assert pixels.max() == 255
 
 
 # ---- the command
