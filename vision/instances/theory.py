@@ -1,0 +1,56 @@
+"""What symmetry alone says of identical discs on a grid, and what a network makes of it, whatever its weights.
+
+A network of total stride s that pads circularly and knows no coordinates commutes with shifts by s pixels. On a grid
+that is itself when shifted by its spacing, two discs get the same embedding where their places differ by a multiple of s
+along both axes, up to a multiple of the spacing: along an axis there are s / gcd(spacing, s) kinds of discs, its phases.
+arXiv 2101.05846 puts it as a bound: f^(d l) objects at most, of l poolings by f in d dimensions.
+"""
+
+from math import gcd
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from vision.instances.losses import means_of
+from vision.instances.spec import STRIDE
+
+BOUND = STRIDE**2  # f^(d l): 2^(2 x 3)
+_ROUNDING = 1e-3  # differences below this share of the spread of all vectors are rounding
+
+
+def phases(spacing: int) -> int:
+    """Kinds of discs along an axis that a network without position can tell apart."""
+    return STRIDE // gcd(spacing, STRIDE)
+
+
+def expected_share(spacing: int, size: int) -> float:
+    """The share of pairs of discs whose embeddings can differ in a circular network without coordinates."""
+    along = size // spacing
+    discs, alike = along**2, (along // phases(spacing)) ** 2  # a canvas of whole strides holds each kind equally often
+    return (discs - alike) / (discs - 1)
+
+
+def mean_vectors(vectors: Float[Tensor, "b d h w"], ids: UInt8[Tensor, "b h w"]) -> Float[Tensor, "b k d"]:
+    """The mean embedding of each object, in the order of their numbers; in double precision."""
+    labels = ids.flatten(1).long()
+    return means_of(vectors.flatten(2).double(), labels, int(labels.amax()))[0]
+
+
+def distinct_share(vectors: Float[Tensor, "b d h w"], ids: UInt8[Tensor, "b h w"]) -> float:
+    """The share of pairs of objects whose mean embeddings differ by more than rounding; mean over images.
+
+    Rounding is a thousandth of the root mean square distance of all pixels' vectors from their mean.
+    """
+    shares = []
+    for each, numbers in zip(vectors.split(1), ids.split(1), strict=True):
+        spread = each.double().var((2, 3), correction=0).sum().sqrt()
+        gaps = torch.pdist(mean_vectors(each, numbers)[0])
+        shares.append((gaps > _ROUNDING * spread).double().mean())
+    return float(torch.stack(shares).mean())
+
+
+def kinds(centres: Int64[np.ndarray, "n 2"]) -> Int64[np.ndarray, " n"]:
+    """Which discs symmetry makes alike: those of one number."""
+    return np.asarray((centres % STRIDE) @ np.array([STRIDE, 1]))
