@@ -146,6 +146,8 @@ class Scattered:
         for k in range(self.most):
             open_ = np.flatnonzero(wanted > k)
             for attempt in range(_TRIES):
+                if not open_.size:
+                    break
                 bits = random_bits(self.seed, indices[open_], 1 + k * _TRIES + attempt, 4)
                 radius = self.radii[0] + below(bits[:, 0], self.radii[1] - self.radii[0] + 1)
                 centre = radius[:, None] + _below_each(bits[:, 1:3], self.size - 2 * radius)

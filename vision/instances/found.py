@@ -9,6 +9,7 @@ from scipy.spatial.distance import cdist
 
 Vectors = Float[np.ndarray, "d h w"]
 PIXELS = 1000  # of an image that a clustering is fitted to, at most: mean shift is slow
+SMALLEST = 10  # pixels of a cluster of mean shift; the smallest true object has 49
 _ROUNDS = 100  # of mean shift, at most; scikit-learn's 300 take minutes where embeddings form no clusters
 
 
@@ -33,18 +34,22 @@ class Found:
 def mean_shift(vectors: Vectors, foreground: Float[np.ndarray, "h w"], bandwidth: float) -> Found:
     """The clusters of the foreground's vectors by scikit-learn's mean shift, begun at bins as wide as the bandwidth.
 
+    Those of fewer than `SMALLEST` pixels are left out: single pixels at an object's edge whose vector lies in between.
+
     Args:
         vectors: of all pixels.
         foreground: probability of each pixel; the foreground is what has one half or more.
         bandwidth: radius of the flat kernel.
     """
-    from sklearn.cluster import MeanShift  # a second, that only who clusters waits for
+    from sklearn import config_context  # a second, that only who clusters waits for
+    from sklearn.cluster import MeanShift
 
     points, sample = _points(vectors, foreground)
     if not len(sample):
         return _objects(np.zeros(0, np.int64), foreground, 0)
-    centres = MeanShift(bandwidth=bandwidth, bin_seeding=True, max_iter=_ROUNDS).fit(sample).cluster_centers_
-    return _objects(cdist(points, centres).argmin(1), foreground, len(centres))
+    with config_context(assume_finite=True, skip_parameter_validation=True):  # thousands of tiny queries
+        centres = MeanShift(bandwidth=bandwidth, bin_seeding=True, max_iter=_ROUNDS).fit(sample).cluster_centers_
+    return _objects(cdist(points, centres).argmin(1), foreground, len(centres), SMALLEST)
 
 
 def k_means(vectors: Vectors, foreground: Float[np.ndarray, "h w"], count: int) -> Found:
@@ -76,10 +81,12 @@ def _points(
     return points, points[chosen]
 
 
-def _objects(labels: Int64[np.ndarray, " n"], foreground: Float[np.ndarray, "h w"], count: int) -> Found:
-    """Masks of the clusters that have a pixel, each as sure as its pixels are foreground on the mean."""
+def _objects(
+    labels: Int64[np.ndarray, " n"], foreground: Float[np.ndarray, "h w"], count: int, least: int = 1
+) -> Found:
+    """Masks of the clusters of so many pixels, each as sure as its pixels are foreground on the mean."""
     there = np.full(foreground.shape, -1)
     there[foreground >= 0.5] = labels
     masks = there[None] == np.arange(count)[:, None, None]
-    masks = masks[masks.any((1, 2))]
+    masks = masks[masks.sum((1, 2)) >= least]
     return Found(masks, np.array([foreground[mask].mean() for mask in masks], np.float64))

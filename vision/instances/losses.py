@@ -12,10 +12,11 @@ def means_of(
     vectors: Float[Tensor, "b d p"], ids: Int64[Tensor, "b p"], most: int
 ) -> tuple[Float[Tensor, "b k d"], Float[Tensor, "b k"]]:
     """The mean vector of each object's pixels, and how many there are; objects 1 to ``most``, zero where there is none."""
-    belongs = F.one_hot(ids, most + 1)[:, :, 1:].to(vectors)  # (b, p, k)
-    counts = belongs.sum(1)
-    sums = torch.einsum("bdp,bpk->bkd", vectors, belongs)
-    return sums / counts.clamp_min(1)[:, :, None], counts
+    b, d, _ = vectors.shape
+    rows = (ids + (most + 1) * torch.arange(b, device=ids.device)[:, None]).flatten()  # one for each image's each number
+    sums = vectors.new_zeros(b * (most + 1), d).index_add(0, rows, vectors.transpose(1, 2).flatten(0, 1))
+    counts = torch.bincount(rows, minlength=len(sums)).view(b, -1)[:, 1:].to(vectors)
+    return sums.view(b, -1, d)[:, 1:] / counts.clamp_min(1)[:, :, None], counts
 
 
 def _distances(

@@ -1,6 +1,6 @@
 """How well found objects fit the true ones: matching, symmetric best Dice, counts, average precision.
 
-All take the masks of one image, ``(k, h, w)``, and are averaged over images by `scored`.
+All take the masks of one image, ``(k, h, w)``, those found and the true ones; `scored` averages over images.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from vision.instances.found import Found
 
 MATCHED = 0.5  # IoU from which on an object is found
-Masks = Bool[np.ndarray, "k h w"]
+Masks = Bool[np.ndarray, "_ h w"]
 
 
 def masks_of(ids: UInt8[np.ndarray, "h w"]) -> Masks:
@@ -23,7 +23,7 @@ def masks_of(ids: UInt8[np.ndarray, "h w"]) -> Masks:
 
 def _overlaps(a: Masks, b: Masks) -> tuple[Float[np.ndarray, "k m"], Float[np.ndarray, "k m"]]:
     """Pixels that two masks share, and the sum of their pixels, of each of one with each of the other."""
-    flat, other = (masks.reshape(len(masks), -1).astype(np.float32) for masks in (a, b))
+    flat, other = (masks.reshape(len(masks), int(np.prod(masks.shape[1:]))).astype(np.float32) for masks in (a, b))
     return flat @ other.T, flat.sum(1)[:, None] + other.sum(1)[None]
 
 
@@ -79,7 +79,8 @@ def average_precision(found: Sequence[Found], ids: UInt8[np.ndarray, "n h w"]) -
         metric.update([said | {"labels": _zeros(len(each.masks))}],
                       [{"masks": torch.from_numpy(true), "labels": _zeros(len(true))}])  # fmt: skip
     values = metric.compute()
-    return {"ap50": float(values["map_50"]), "ap": float(values["map"])}
+    # Where nothing at all is found it says -1, as if there were nothing to find.
+    return {"ap50": max(0.0, float(values["map_50"])), "ap": max(0.0, float(values["map"]))}
 
 
 def _zeros(count: int) -> Int64[torch.Tensor, " k"]:

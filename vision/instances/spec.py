@@ -50,11 +50,11 @@ class InstancesConfig(ClassifierConfig):
     dimensions: int = Field(8, ge=2, le=256, description="numbers of a pixel's embedding")
     cells: int = Field(12, ge=2, le=64, description="SOLO's grid: cells along an edge")
     width: int = Field(8, ge=1, le=256, description="channels of the U-Net's first level, doubled three times")
-    images: int = Field(1024, ge=32, le=10**9, description="training images")
-    test_images: int = Field(64, ge=2, le=10**5, description="held-out images, all of which are clustered and scored")
-    steps: int = Field(400, ge=1, le=10**9, description="training steps")
-    batch: int = Field(4, ge=2, le=2**20, description="images in a step")
-    lr: float = Field(3e-3, gt=0, le=1, description="Adam learning rate")
+    images: int = Field(256, ge=32, le=10**9, description="training images")
+    test_images: int = Field(8, ge=2, le=10**5, description="held-out images, all of which are clustered and scored")
+    steps: int = Field(300, ge=1, le=10**9, description="training steps")
+    batch: int = Field(2, ge=2, le=2**20, description="images in a step")
+    lr: float = Field(0.01, gt=0, le=1, description="Adam learning rate")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

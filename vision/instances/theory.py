@@ -6,6 +6,8 @@ along both axes, up to a multiple of the spacing: along an axis there are s / gc
 arXiv 2101.05846 puts it as a bound: f^(d l) objects at most, of l poolings by f in d dimensions.
 """
 
+import csv
+import io
 from math import gcd
 
 import numpy as np
@@ -13,8 +15,11 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from sandbox.nn.seeding import seed_parameters
 from vision.instances.losses import means_of
-from vision.instances.spec import STRIDE
+from vision.instances.networks import InstanceNet
+from vision.instances.scenes import make_scenes
+from vision.instances.spec import RADIUS, STRIDE, InstancesConfig, grid_size
 
 BOUND = STRIDE**2  # f^(d l): 2^(2 x 3)
 _ROUNDING = 1e-3  # differences below this share of the spread of all vectors are rounding
@@ -54,3 +59,26 @@ def distinct_share(vectors: Float[Tensor, "b d h w"], ids: UInt8[Tensor, "b h w"
 def kinds(centres: Int64[np.ndarray, "n 2"]) -> Int64[np.ndarray, " n"]:
     """Which discs symmetry makes alike: those of one number."""
     return np.asarray((centres % STRIDE) @ np.array([STRIDE, 1]))
+
+
+def untrained(config: InstancesConfig, spacing: int) -> float:
+    """`distinct_share` of a configuration's network as it is seeded, on one grid of some spacing."""
+    own = config.model_copy(update={"spacing": spacing, "images": 1, "test_images": 1})
+    network = InstanceNet(own)
+    seed_parameters(network, config.seed, "network")
+    _, scenes = make_scenes(own, torch.device("cpu"))
+    with torch.no_grad():
+        out = network.eval()(scenes.inputs(scenes.rows()))
+    return distinct_share(out[:, :-1], scenes.ids)
+
+
+def table(config: InstancesConfig) -> bytes:
+    """A row for each spacing: what symmetry allows without a source of position, and `untrained`."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("spacing", "canvas", "discs", "phases_an_axis", "allowed", "untrained"))
+    for spacing in range(2 * RADIUS + 2, 33):
+        size = grid_size(spacing)
+        allowed, found = expected_share(spacing, size), untrained(config, spacing)
+        rows.writerow((spacing, size, (size // spacing) ** 2, phases(spacing), f"{allowed:.6f}", f"{found:.6f}"))
+    return text.getvalue().encode()
