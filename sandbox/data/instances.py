@@ -67,7 +67,8 @@ class DiscGrid:
     def __post_init__(self) -> None:
         check_seed(self.seed)
         if self.spacing < 2 * self.radius + 2:
-            raise ValueError(f"spacing is {self.spacing}; allowed are {2 * self.radius + 2} and more: discs must not touch")
+            least = 2 * self.radius + 2  # a white pixel between two discs
+            raise ValueError(f"spacing is {self.spacing}; allowed are {least} and more: discs must not touch")
         if self.size % self.spacing or self.size < self.spacing:
             raise ValueError(f"size is {self.size}; allowed are multiples of the spacing, {self.spacing}")
         if self.discs > MANY:

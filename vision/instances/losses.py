@@ -11,9 +11,9 @@ _REGULAR = 0.001  # weight of the length of the means (De Brabandere et al. 2017
 def means_of(
     vectors: Float[Tensor, "b d p"], ids: Int64[Tensor, "b p"], most: int
 ) -> tuple[Float[Tensor, "b k d"], Float[Tensor, "b k"]]:
-    """The mean vector of each object's pixels, and how many there are; objects 1 to ``most``, zero where there is none."""
+    """The mean vector of each object's pixels, and their number; objects 1 to ``most``, zero where there is none."""
     b, d, _ = vectors.shape
-    rows = (ids + (most + 1) * torch.arange(b, device=ids.device)[:, None]).flatten()  # one for each image's each number
+    rows = (ids + (most + 1) * torch.arange(b, device=ids.device)[:, None]).flatten()
     sums = vectors.new_zeros(b * (most + 1), d).index_add(0, rows, vectors.transpose(1, 2).flatten(0, 1))
     counts = torch.bincount(rows, minlength=len(sums)).view(b, -1)[:, 1:].to(vectors)
     return sums.view(b, -1, d)[:, 1:] / counts.clamp_min(1)[:, :, None], counts
@@ -43,10 +43,10 @@ def discriminative(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
     """De Brabandere, Neven and Van Gool 2017 (arXiv 1708.02551), section 3: pull, push and regularisation.
 
-    With d_v the first margin and d_d the second, m the mean of an object's pixels and [a]+ = max(a, 0): pull is the mean
-    over objects of the mean over their pixels x of [|m - x| - d_v]+^2; push the mean over ordered pairs of different
-    objects of [2 d_d - |m_A - m_B|]+^2, 0 where there is but one; regularisation the mean over objects of |m|. Each is
-    the mean over images.
+    With d_v the first margin and d_d the second, m the mean of an object's pixels and [a]+ = max(a, 0): pull is the
+    mean over objects of the mean over their pixels x of [|m - x| - d_v]+^2; push the mean over ordered pairs of
+    different objects of [2 d_d - |m_A - m_B|]+^2, 0 where there is but one; regularisation the mean over objects of
+    |m|. Each is the mean over images.
     """
     flat, labels = vectors.flatten(2), ids.flatten(1).long()
     most = max(1, int(labels.amax()))

@@ -18,7 +18,8 @@ Masks = Bool[np.ndarray, "_ h w"]
 
 def masks_of(ids: UInt8[np.ndarray, "h w"]) -> Masks:
     """The masks of the objects 1, 2 ... of an image."""
-    return ids[None] == np.arange(1, int(ids.max()) + 1)[:, None, None]
+    masks: Masks = ids[None] == np.arange(1, int(ids.max()) + 1)[:, None, None]
+    return masks
 
 
 def _overlaps(a: Masks, b: Masks) -> tuple[Float[np.ndarray, "k m"], Float[np.ndarray, "k m"]]:
@@ -30,7 +31,8 @@ def _overlaps(a: Masks, b: Masks) -> tuple[Float[np.ndarray, "k m"], Float[np.nd
 def ious(found: Masks, true: Masks) -> Float[np.ndarray, "k m"]:
     """Intersection over union of each found with each true mask; none is empty."""
     both, sizes = _overlaps(found, true)
-    return both / np.maximum(sizes - both, 1)
+    found_with_true: Float[np.ndarray, "k m"] = both / np.maximum(sizes - both, 1)
+    return found_with_true
 
 
 def matches(found: Masks, true: Masks) -> dict[int, int]:

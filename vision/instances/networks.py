@@ -38,14 +38,16 @@ class Embedding(nn.Module):
         h, w = out.shape[2:]
         rows, columns = (torch.arange(n, device=out.device, dtype=torch.float32) - (n - 1) / 2 for n in (h, w))
         places = torch.stack([rows[:, None].expand(h, w), columns.expand(h, w)])
-        return torch.cat([out[:, :2].float() + places, out[:, 2:].float()], 1)  # bfloat16 has no whole numbers above 256
+        return torch.cat([out[:, :2].float() + places, out[:, 2:].float()], 1)  # bfloat16 is too coarse
 
 
 class Solo(nn.Module):
     """SOLO's two branches (Wang et al. 2020, arXiv 1912.04488): is there an object in a cell, and its mask.
 
-    ``(b, c, h, w) -> (b, s, s)`` logits of the cells and ``(b, s^2, h, w)`` logits of their masks, cells row by row. The
-    category branch sees the maps averaged over the cells, the mask branch at half their size, enlarged at its end.
+    ``(b, c, h, w) -> (b, s, s)`` logits of the cells and ``(b, s^2, h / 2, w / 2)`` logits of their masks, cells row by
+    row. The category branch sees the maps averaged over the cells, the mask branch at half their size. SOLO enlarges
+    its maps before the last 1x1 convolution; since that sees one pixel alone, `vision.instances.solo` may do so behind
+    it, and only to the masks that count.
 
     Args:
         convs: of all its convolutions.
@@ -62,11 +64,10 @@ class Solo(nn.Module):
         self.category = with_start(convs.conv(_HIDDEN, 1, 1), bias=_RARE)
         self.mask = convs.conv(_HIDDEN, cells**2, 1)
 
-    def forward(self, maps: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b s s"], Float[Tensor, "b k h w"]]:
+    def forward(self, maps: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b s s"], Float[Tensor, "b k h2 w2"]]:
         """Logits of cells and masks."""
         category: Tensor = self.category(self.categories(F.adaptive_avg_pool2d(maps, self.cells)))
-        hidden = F.interpolate(self.masks(F.avg_pool2d(maps, 2)), scale_factor=2.0, mode="nearest")
-        mask: Tensor = self.mask(hidden)
+        mask: Tensor = self.mask(self.masks(F.avg_pool2d(maps, 2)))
         return category[:, 0], mask
 
 

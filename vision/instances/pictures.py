@@ -29,7 +29,8 @@ def palette(count: int) -> Float[np.ndarray, "count 3"]:
 def objects(ids: UInt8[np.ndarray, "h w"]) -> Float[np.ndarray, "3 h w"]:
     """The true objects in their colours on white."""
     colours = np.concatenate([np.ones((1, 3), np.float32), palette(int(ids.max()))])
-    return colours[ids].transpose(2, 0, 1)
+    painted: Float[np.ndarray, "3 h w"] = colours[ids].transpose(2, 0, 1)
+    return painted
 
 
 def claims(found: Found, ids: UInt8[np.ndarray, "h w"]) -> Float[np.ndarray, "3 h w"]:

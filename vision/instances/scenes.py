@@ -57,6 +57,6 @@ def make_scenes(config: InstancesConfig, device: torch.device) -> tuple[Scenes, 
     made = []
     for first, count in ((0, config.images), (first_test(config.images), config.test_images)):
         scenes = data.render(first + np.arange(count))
-        parts = (torch.from_numpy(part).to(device) for part in (scenes.images, scenes.ids, scenes.counts))
-        made.append(Scenes(*parts, border=border, periodic=config.data == "grid"))
+        images, ids, counts = (torch.from_numpy(part).to(device) for part in (scenes.images, scenes.ids, scenes.counts))
+        made.append(Scenes(images, ids, counts, border, periodic=config.data == "grid"))
     return made[0], made[1]

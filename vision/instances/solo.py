@@ -1,7 +1,7 @@
 """SOLO's targets, losses and inference, on the logits of `vision.instances.networks.Solo`.
 
-Wang et al. 2020 (arXiv 1912.04488), of one class: an object belongs to the cells around its centre of mass; each cell has
-a mask of its own for the whole image. Figures are those of the released code.
+Wang et al. 2020 (arXiv 1912.04488), of one class: an object belongs to the cells around its centre of mass; each cell
+has a mask of its own for the whole image. Figures are those of the released code.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ def cells_of(ids: UInt8[np.ndarray, "h w"], cells: int) -> Int64[np.ndarray, "s 
 
 
 def solo_losses(
-    category: Float[Tensor, "b s s"], masks: Float[Tensor, "b k h w"], ids: UInt8[Tensor, "b h w"]
+    category: Float[Tensor, "b s s"], masks: Float[Tensor, "b k h2 w2"], ids: UInt8[Tensor, "b h w"]
 ) -> dict[str, Tensor]:
     """``loss/train`` and its parts: a focal loss of the cells, over the number of those that have an object, and 3 x a
     Dice loss of their masks, 1 - 2 sum(p q) / (sum(p^2) + sum(q^2)), mean over them."""
@@ -41,7 +41,7 @@ def solo_losses(
     wanted = torch.from_numpy(np.stack([cells_of(each, category.shape[1]) for each in numbers])).to(ids.device)
     image, cell = wanted.flatten(1).nonzero(as_tuple=True)
     focal = focal_loss(category, (wanted > 0).float()) / (len(image) + 1)
-    said = masks[image, cell].sigmoid().flatten(1)
+    said = enlarged(masks[image, cell], ids.shape[1]).sigmoid().flatten(1)
     true = (ids[image] == wanted.flatten(1)[image, cell][:, None, None]).flatten(1).to(said)
     dice = 1 - 2 * (said * true).sum(1) / (said.square().sum(1) + true.square().sum(1)).clamp_min(1e-6)
     part = dice.sum() / max(1, len(image))
@@ -55,7 +55,12 @@ def focal_loss(logits: Float[Tensor, "*s"], there: Float[Tensor, "*s"]) -> Float
     return (alpha * (1 - (-cross_entropy).exp()) ** _GAMMA * cross_entropy).sum()
 
 
-def find_objects(category: Float[Tensor, "s s"], masks: Float[Tensor, "k h w"]) -> Found:
+def enlarged(masks: Float[Tensor, "n h w"], size: int) -> Float[Tensor, "n size size"]:
+    """Logits at the images' size, bilinear."""
+    return F.interpolate(masks[:, None], size=(size, size), mode="bilinear")[:, 0]
+
+
+def find_objects(category: Float[Tensor, "s s"], masks: Float[Tensor, "k h w"], size: int) -> Found:
     """The objects of an image, the surest first: cells above .1, their masks above .5, matrix NMS, those of .05 left.
 
     An object's score is that of its cell, times the mean probability of its mask's pixels, times its decay.
@@ -63,7 +68,7 @@ def find_objects(category: Float[Tensor, "s s"], masks: Float[Tensor, "k h w"]) 
     scores = category.sigmoid().flatten()
     chosen = (scores > _SCORE).nonzero()[:, 0]
     chosen = chosen[scores[chosen].argsort(descending=True, stable=True)][: 5 * _MOST]
-    soft = masks[chosen].sigmoid()
+    soft = enlarged(masks[chosen], size).sigmoid()
     hard = soft > _MASK
     sizes = hard.sum((1, 2))
     sure = scores[chosen] * (soft * hard).sum((1, 2)) / sizes.clamp_min(1)

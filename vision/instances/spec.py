@@ -37,12 +37,12 @@ class InstancesConfig(ClassifierConfig):
         "head.masks.0.conv the first of SOLO's mask branch",
     )  # fmt: skip
     head: Literal["embedding", "semiconv", "solo"] = Field(
-        "embedding", description="embedding: a vector a pixel; semiconv: the pixel's coordinates added to its first two "
-        "numbers (arXiv 1807.10712); solo: categories and masks on a grid of cells (arXiv 1912.04488)",
+        "embedding", description="embedding: a vector a pixel; semiconv: the pixel's coordinates added to its first "
+        "two numbers (arXiv 1807.10712); solo: categories and masks on a grid of cells (arXiv 1912.04488)",
     )  # fmt: skip
     loss: Literal["discriminative", "distance"] = Field(
-        "discriminative", description="of embeddings: pull and push with margins (arXiv 1708.02551), or the distance of "
-        "an object's pixels to their mean alone, the semi-convolution's own (arXiv 1807.10712)",
+        "discriminative", description="of embeddings: pull and push with margins (arXiv 1708.02551), or the distance "
+        "of an object's pixels to their mean alone, the semi-convolution's own (arXiv 1807.10712)",
     )  # fmt: skip
     pull_margin: float = Field(0.5, ge=0, le=100, description="distance to the mean that costs nothing")
     push_margin: float = Field(1.5, gt=0, le=100, description="half the distance of two means that costs nothing; also "
@@ -61,8 +61,8 @@ class InstancesConfig(ClassifierConfig):
         if self.head == "solo" and self.padding == "valid":
             raise ValueError("padding is 'valid': the head solo takes zeros, circular")
         if self.head != "semiconv" and self.loss == "distance":
-            raise ValueError(f"loss is 'distance': the head {self.head} takes discriminative (all embeddings being equal "
-                             "would cost nothing); semiconv takes both")  # fmt: skip
+            raise ValueError(f"loss is 'distance': the head {self.head} takes discriminative, since equal embeddings "
+                             "would cost nothing; semiconv takes both")  # fmt: skip
         if self.cells > self.size:
             raise ValueError(f"cells is {self.cells}: allowed are 2 to {self.size}, the canvas's edge")
         return self
@@ -75,8 +75,9 @@ class InstancesConfig(ClassifierConfig):
     @property
     def data_note(self) -> str:
         """Which images."""
+        canvas = f"{self.size}x{self.size}"
         return {
-            "grid": f"Images: identical discs every {self.spacing} pixels, no noise, on a canvas of {self.size}x{self.size}.",
+            "grid": f"Images: identical discs every {self.spacing} pixels, no noise, on a canvas of {canvas}.",
             "scattered": "Images: discs and squares of varied size, black on white.",
             "six": "Images: Sort-of-CLEVR's six objects.",
         }[self.data]
@@ -84,8 +85,9 @@ class InstancesConfig(ClassifierConfig):
     def differs_by_coordinates_alone(self, other: Config) -> bool:
         """Whether only coordinates differ, at the input, in a branch or added to the output."""
         fields = {name: getattr(other, name) for name in ("coord", "coord_layers", "with_r")}
-        if {self.head, other.head} == {"embedding", "semiconv"}:
-            fields["head"] = other.head
+        heads = {self.head, getattr(other, "head", "")}
+        if heads == {"embedding", "semiconv"}:
+            fields["head"] = getattr(other, "head")  # noqa: B009  # of this study, as the two heads say
         return self.model_copy(update=fields) == other
 
     def shrunk(self) -> Self:
@@ -133,9 +135,11 @@ def failed(config: InstancesConfig, scores: Scored) -> str:
 
 _FAILS = no_better_than("score/sbd", 0.3, "objects are not found")
 CAPTIONS = Captions(
-    samples="Test images, each beside its objects, what is found, and the embedding's first two numbers as colours (SOLO: "
-    "the surest cells). What is found has the colour of the object that it overlaps most; grey: there is none.",
-    film="Test images that roll around, the same in every arm, each beside what is found, in the colours of the objects.",
+    samples="Test images, each beside its objects, what is found, and the embedding's first two numbers as colours "
+    "(SOLO: the cells, the surer the darker). What is found has the colour of the object that it overlaps most, a "
+    "second one of that object a paler one; grey: it overlaps none.",
+    film="A test image that rolls around, the same in every arm, beside what is found, in the colours of the objects.",
+    across="scenes: discs every so many pixels", beside=("score/distinct_untrained",),
 )  # fmt: skip
 SPEC = StudySpec(
     "vision.instances", "which of several objects that look the same a pixel belongs to: instance segmentation",

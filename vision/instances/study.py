@@ -25,6 +25,7 @@ _CHUNK = 16  # images at a time outside training
 _PREVIEWED = 2  # test images of a learning curve and of the pictures: mean shift takes half a second each
 _SURE = 0.3  # score from which on what SOLO finds is counted and shown; its AP takes all
 Ids = UInt8[np.ndarray, "n h w"]
+Output = Tensor | tuple[Tensor, Tensor]  # embeddings and the foreground's logit, or SOLO's cells and masks
 
 
 class InstancesStudy(ClassifierStudy[InstancesConfig]):
@@ -63,15 +64,16 @@ class InstancesStudy(ClassifierStudy[InstancesConfig]):
     # ---- what is found
 
     @torch.no_grad()
-    def outputs(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor] | list[tuple[Tensor, Tensor]]:
+    def outputs(self, images: Float[Tensor, "b 3 h w"]) -> list[Output]:
         """What the network says of each image, in evaluation mode."""
         self.network.eval()
         said = [self.network(part) for part in images.split(_CHUNK)]
         return [each for out in said for each in (zip(*out, strict=True) if isinstance(out, tuple) else out)]
 
-    def find(self, outputs: Sequence[Tensor | tuple[Tensor, Tensor]]) -> list[Found]:
+    def find(self, outputs: Sequence[Output]) -> list[Found]:
         """The objects found in some images, by mean shift or by SOLO's own suppression."""
-        return [find_objects(*out) if isinstance(out, tuple) else mean_shift(*_parts(out), self.config.push_margin)
+        c = self.config
+        return [find_objects(*out, c.size) if isinstance(out, tuple) else mean_shift(*_parts(out), c.push_margin)
                 for out in outputs]  # fmt: skip
 
     def evaluate(self) -> dict[str, float]:
@@ -81,8 +83,8 @@ class InstancesStudy(ClassifierStudy[InstancesConfig]):
         found = self.find(outputs)
         scores = average_precision(found, ids)
         scores |= scored([each.above(_SURE) for each in found] if self.solo else found, ids)
-        if not self.solo:
-            scores |= self._of_embeddings(outputs, ids)
+        if vectors := [out for out in outputs if not isinstance(out, tuple)]:
+            scores |= self._of_embeddings(vectors, ids)
         return {f"score/{name}": value for name, value in scores.items()}
 
     def _of_embeddings(self, outputs: Sequence[Tensor], ids: Ids) -> dict[str, float]:
@@ -116,7 +118,7 @@ class InstancesStudy(ClassifierStudy[InstancesConfig]):
                     for image, each, said, out in zip(images, ids, sure, outputs, strict=True)]  # fmt: skip
         return in_rows(pictures, columns=1), {f"preview/{name}": scores[name] for name in ("pairs", "sbd")}
 
-    def _inside(self, out: Tensor | tuple[Tensor, Tensor], ids: UInt8[np.ndarray, "h w"]) -> Float[Tensor, "3 h w"]:
+    def _inside(self, out: Output, ids: UInt8[np.ndarray, "h w"]) -> Float[Tensor, "3 h w"]:
         """The embedding's first two numbers as colours; of SOLO the probability of each cell, dark where it is high."""
         if not isinstance(out, tuple):
             vectors, foreground = _parts(out)

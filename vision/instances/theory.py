@@ -1,9 +1,9 @@
 """What symmetry alone says of identical discs on a grid, and what a network makes of it, whatever its weights.
 
-A network of total stride s that pads circularly and knows no coordinates commutes with shifts by s pixels. On a grid
-that is itself when shifted by its spacing, two discs get the same embedding where their places differ by a multiple of s
-along both axes, up to a multiple of the spacing: along an axis there are s / gcd(spacing, s) kinds of discs, its phases.
-arXiv 2101.05846 puts it as a bound: f^(d l) objects at most, of l poolings by f in d dimensions.
+A network of total stride s that pads circularly and knows no coordinates commutes with shifts by s pixels. A grid is
+itself when shifted by its spacing, so that two discs get the same embedding where their places agree modulo s along
+both axes: along an axis there are s / gcd(spacing, s) kinds of discs, its phases. Rumberger et al. 2021 (arXiv
+2101.05846) prove the bound behind it: f^(d l) objects at most, of l poolings by f in d dimensions.
 """
 
 import csv

@@ -1,8 +1,10 @@
 """A small U-Net that commutes with shifts by 8 pixels exactly, where its padding is circular.
 
-Ronneberger et al. 2015 (arXiv 1505.04597) with 2x2 max-pools and nearest upsampling: transposed convolutions and bilinear
-upsampling treat neighbouring pixels unlike and would break the symmetry that is measured.
+Ronneberger et al. 2015 (arXiv 1505.04597) with 2x2 max-pools and nearest upsampling. Upsampling that treats borders in
+a way of its own, bilinear or transposed, would break the symmetry that is measured.
 """
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +15,9 @@ from sandbox.base.types import AnyPadding
 from sandbox.nn.blocks import Convolutions
 from sandbox.nn.padded import PaddedConv
 
-BORDER = 38  # pixels on each side that the network takes away where the padding is valid; the size stays a multiple of 8
+BORDER = (
+    38  # pixels on each side that the network takes away where the padding is valid; the size stays a multiple of 8
+)
 
 
 class Block(nn.Sequential):
@@ -47,10 +51,10 @@ class UNet(nn.Module):
         channels = [width * 2**k for k in range(4)]
         self.padding, self.skips = padding, skips
         self.down = nn.ModuleList(
-            Block(convs, a, b, padding, 2, first=k == 0) for k, (a, b) in enumerate(zip([3, *channels], channels))
+            Block(convs, a, b, padding, 2, first=k == 0) for k, (a, b) in enumerate(pairwise([3, *channels]))
         )
         self.up = nn.ModuleList(
-            Block(convs, a + (b if skips else 0), b, padding, 1) for a, b in zip(channels[:0:-1], channels[-2::-1])
+            Block(convs, a + (b if skips else 0), b, padding, 1) for a, b in pairwise(channels[::-1])
         )
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h2 w2"]:

@@ -13,7 +13,13 @@ from sandbox.data.instances import DiscGrid
 from vision.instances.found import SMALLEST, Found, k_means, mean_shift
 from vision.instances.losses import discriminative, distance, embedding_losses, foreground, means_of
 from vision.instances.matching import (
-    average_precision, ious, masks_of, matches, pairs, scored, symmetric_best_dice,
+    average_precision,
+    ious,
+    masks_of,
+    matches,
+    pairs,
+    scored,
+    symmetric_best_dice,
 )  # fmt: skip
 from vision.instances.solo import cells_of, find_objects, focal_loss, matrix_nms, solo_losses
 
@@ -223,8 +229,8 @@ def test_sure_logits_lose_nothing_and_are_found() -> None:
                          for number in cells.flatten().tolist()])  # fmt: skip
     losses = solo_losses(category[None], masks[None], torch.from_numpy(ids)[None])
     assert float(losses["loss/train"]) < 1e-3
-    found = find_objects(category, masks).above(0.3)
+    found = find_objects(category, masks, 96).above(0.3)
     assert scored([found], ids[None]) == {"pairs": 1, "sbd": 1, "count_error": 0}
-    assert len(find_objects(category - 30, masks).masks) == 0
+    assert len(find_objects(category - 30, masks, 96).masks) == 0
     worse = solo_losses(category[None], -masks[None], torch.from_numpy(ids)[None])
     assert float(worse["loss/dice"]) > 0.9

@@ -105,7 +105,7 @@ def test_solo_s_cells_and_masks_have_their_sizes() -> None:
     with torch.no_grad():
         out = network(torch.zeros(2, 3, 96, 96))
     assert isinstance(out, tuple)
-    assert [each.shape for each in out] == [(2, 5, 5), (2, 25, 96, 96)]
+    assert [each.shape for each in out] == [(2, 5, 5), (2, 25, 48, 48)]
 
 
 def test_what_is_found_has_the_colour_of_its_object() -> None:
