@@ -64,8 +64,8 @@ def k_means(vectors: Vectors, foreground: Float[np.ndarray, "h w"], count: int) 
     from sklearn.exceptions import ConvergenceWarning
 
     points, sample = _points(vectors, foreground)
-    if not len(sample):
-        return _objects(np.zeros(0, np.int64), foreground, 0)
+    if not len(sample) or not count:
+        return _objects(np.zeros(len(points), np.int64), foreground, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different vectors than clusters: that is the case
         fitted = KMeans(min(count, len(sample)), n_init=10, random_state=0).fit(sample)

@@ -66,7 +66,10 @@ def scored(found: Sequence[Found], ids: UInt8[np.ndarray, "n h w"]) -> dict[str,
     true = [masks_of(each) for each in ids]
     values = [(pairs(f.masks, t), symmetric_best_dice(f.masks, t), abs(len(f.masks) - len(t)))
               for f, t in zip(found, true, strict=True)]  # fmt: skip
-    return dict(zip(("pairs", "sbd", "count_error"), map(float, np.nanmean(values, 0)), strict=True))
+    columns = (np.array(column) for column in zip(*values, strict=True))
+    known = (column[~np.isnan(column)] for column in columns)
+    means = (float(column.mean()) if len(column) else float("nan") for column in known)
+    return dict(zip(("pairs", "sbd", "count_error"), means, strict=True))
 
 
 def average_precision(found: Sequence[Found], ids: UInt8[np.ndarray, "n h w"]) -> dict[str, float]:

@@ -7,8 +7,10 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from sandbox.data.held_out import first_test
-from sandbox.data.instances import DiscGrid, Scattered, SixObjects
+from sandbox.data.instances import DiscGrid, Instances, Scattered, SixObjects
+from sandbox.experiment.content import Content
 from vision.classify.study import Examples
+from vision.instances.pictures_of import read_pictures
 from vision.instances.spec import InstancesConfig
 from vision.instances.unet import BORDER
 
@@ -44,19 +46,30 @@ class Scenes(Examples):
 
 
 def data_of(config: InstancesConfig) -> DiscGrid | Scattered | SixObjects:
-    """The data set of a configuration."""
+    """The drawn data set of a configuration."""
     if config.data == "grid":
         return DiscGrid(config.spacing, config.size)
     return Scattered(config.size) if config.data == "scattered" else SixObjects()
 
 
-def make_scenes(config: InstancesConfig, device: torch.device) -> tuple[Scenes, Scenes]:
-    """Training and test images; the same for every seed and arm."""
-    data = data_of(config)
+def make_scenes(config: InstancesConfig, device: torch.device) -> tuple[Scenes, Scenes, Content | None]:
+    """Training and test images, the same for every seed and arm; and what a user's own are, of which the last test.
+
+    Raises:
+        UserError: there are no such pictures, or too few.
+    """
+    content = None
+    if config.data == "coco":
+        wanted = config.images + config.test_images
+        scenes, content = read_pictures(config.annotations, config.data_root, wanted, config.size)
+        parts = [Instances(*(each[rows] for each in (scenes.images, scenes.ids, scenes.counts)))
+                 for rows in (slice(config.images), slice(config.images, None))]  # fmt: skip
+    else:
+        starts = ((0, config.images), (first_test(config.images), config.test_images))
+        parts = [data_of(config).render(first + np.arange(count)) for first, count in starts]
     border = BORDER if config.padding == "valid" else 0
     made = []
-    for first, count in ((0, config.images), (first_test(config.images), config.test_images)):
-        scenes = data.render(first + np.arange(count))
+    for scenes in parts:
         images, ids, counts = (torch.from_numpy(part).to(device) for part in (scenes.images, scenes.ids, scenes.counts))
         made.append(Scenes(images, ids, counts, border, periodic=config.data == "grid"))
-    return made[0], made[1]
+    return made[0], made[1], content

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from sandbox.base.types import CoordLayers
-from sandbox.experiment.config import Config
+from sandbox.experiment.config import Config, PathText
 from sandbox.experiment.spec import Captions, Margin, Score, Scored, StudySpec, no_better_than
 from vision.classify.config import ClassifierConfig
 
@@ -20,13 +20,18 @@ _SIZES = {"scattered": 96, "six": 80}
 class InstancesConfig(ClassifierConfig):
     """Instance segmentation of objects that look the same. Sources: `configs/vision/instances.yaml`."""
 
-    DATA: ClassVar[tuple[str, ...]] = ("batch", "data", "spacing", "images", "test_images")
+    DATA: ClassVar[tuple[str, ...]] = ("batch", "data", "spacing", "edge", "images", "test_images")
+    PLACES: ClassVar[tuple[str, ...]] = ("data_root", "annotations")
     task_field: ClassVar[str] = "scenes"
 
     task: Literal["instances"] = Field("instances", description="instance segmentation of objects that look the same")
-    data: Literal["grid", "scattered", "six"] = Field(
-        "grid", description="identical discs on a grid; discs and squares of varied size; Sort-of-CLEVR's six objects"
-    )
+    data: Literal["grid", "scattered", "six", "coco"] = Field(
+        "grid", description="identical discs on a grid; discs and squares of varied size; Sort-of-CLEVR's six objects; "
+        "pictures and masks of your own, whatever their categories",
+    )  # fmt: skip
+    data_root: PathText = Field("data", description="the folder of pictures (data coco)")
+    annotations: PathText = Field("", description="a file of masks in COCO's JSON format (data coco)")
+    edge: int = Field(128, ge=32, le=1024, description="pixels along an image's edge, a multiple of 8 (data coco)")
     spacing: int = Field(16, ge=2 * RADIUS + 2, le=32, description="pixels from disc to disc (data grid)")
     padding: Literal["zeros", "circular", "valid"] = Field(
         "zeros", description="of every 3x3 convolution; valid: none, the network sees more of the scene than it answers"
@@ -63,6 +68,10 @@ class InstancesConfig(ClassifierConfig):
         if self.head != "semiconv" and self.loss == "distance":
             raise ValueError(f"loss is 'distance': the head {self.head} takes discriminative, since equal embeddings "
                              "would cost nothing; semiconv takes both")  # fmt: skip
+        if self.data == "coco" and not self.annotations:
+            raise ValueError("data is coco: --annotations must name its JSON file, --data-root its folder of pictures")
+        if self.edge % STRIDE:
+            raise ValueError(f"edge is {self.edge}: allowed are multiples of {STRIDE}")
         if self.cells > self.size:
             raise ValueError(f"cells is {self.cells}: allowed are 2 to {self.size}, the canvas's edge")
         return self
@@ -70,7 +79,7 @@ class InstancesConfig(ClassifierConfig):
     @property
     def size(self) -> int:
         """Pixels along a canvas's edge; of a grid a common multiple of spacing and total stride, 96 or more."""
-        return _SIZES.get(self.data) or grid_size(self.spacing)
+        return {**_SIZES, "coco": self.edge}.get(self.data) or grid_size(self.spacing)
 
     @property
     def data_note(self) -> str:
@@ -80,6 +89,7 @@ class InstancesConfig(ClassifierConfig):
             "grid": f"Images: identical discs every {self.spacing} pixels, no noise, on a canvas of {canvas}.",
             "scattered": "Images: discs and squares of varied size, black on white.",
             "six": "Images: Sort-of-CLEVR's six objects.",
+            "coco": f"Images: pictures of COCO's format, scaled down to {canvas}.",
         }[self.data]
 
     def differs_by_coordinates_alone(self, other: Config) -> bool:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from sandbox.base.types import PathKind, Picture, Walks
+from sandbox.experiment.content import Content
 from sandbox.film.cells import in_rows
 from sandbox.nn.seeding import seed_parameters
 from vision.classify.study import ClassifierStudy
@@ -41,7 +42,13 @@ class InstancesStudy(ClassifierStudy[InstancesConfig]):
 
     def make_data(self) -> tuple[Scenes, Scenes]:
         """Images with the number of the object that each pixel belongs to."""
-        return make_scenes(self.config, self.fabric.device)
+        train, test, self._content = make_scenes(self.config, self.fabric.device)
+        return train, test
+
+    @property
+    def content(self) -> Content | None:
+        """What a user's own pictures are."""
+        return self._content
 
     def make_network(self) -> InstanceNet:
         """The configuration's U-Net and head."""

@@ -8,6 +8,7 @@ both axes: along an axis there are s / gcd(spacing, s) kinds of discs, its phase
 
 import csv
 import io
+import math
 from math import gcd
 
 import numpy as np
@@ -44,16 +45,17 @@ def mean_vectors(vectors: Float[Tensor, "b d h w"], ids: UInt8[Tensor, "b h w"])
 
 
 def distinct_share(vectors: Float[Tensor, "b d h w"], ids: UInt8[Tensor, "b h w"]) -> float:
-    """The share of pairs of objects whose mean embeddings differ by more than rounding; mean over images.
+    """The share of pairs of objects whose mean embeddings differ by more than rounding; mean over images with pairs.
 
     Rounding is a thousandth of the root mean square distance of all pixels' vectors from their mean.
     """
-    shares = []
+    shares = [torch.tensor(math.nan, dtype=torch.float64)]
     for each, numbers in zip(vectors.split(1), ids.split(1), strict=True):
         spread = each.double().var((2, 3), correction=0).sum().sqrt()
-        gaps = torch.pdist(mean_vectors(each, numbers)[0])
-        shares.append((gaps > _ROUNDING * spread).double().mean())
-    return float(torch.stack(shares).mean())
+        if int(numbers.amax()) > 1:
+            gaps = torch.pdist(mean_vectors(each, numbers)[0])
+            shares.append((gaps > _ROUNDING * spread).double().mean())
+    return float(torch.stack(shares).nanmean())
 
 
 def kinds(centres: Int64[np.ndarray, "n 2"]) -> Int64[np.ndarray, " n"]:
@@ -66,7 +68,7 @@ def untrained(config: InstancesConfig, spacing: int) -> float:
     own = config.model_copy(update={"spacing": spacing, "images": 1, "test_images": 1})
     network = InstanceNet(own)
     seed_parameters(network, config.seed, "network")
-    _, scenes = make_scenes(own, torch.device("cpu"))
+    _, scenes, _ = make_scenes(own, torch.device("cpu"))
     with torch.no_grad():
         out = network.eval()(scenes.inputs(scenes.rows()))
     return distinct_share(out[:, :-1], scenes.ids)

@@ -163,7 +163,7 @@ def test_settings_that_do_not_fit_are_refused(fields: dict[str, Any], said: str)
         ("--padding reflect", "--padding is 'reflect': allowed are zeros, circular, valid"),
         ("--spacing 8", "--spacing is '8': allowed are whole numbers from 12 to 32"),
         ("--loss distance", "the head embedding takes discriminative"),
-        ("--data coco", "allowed are grid, scattered, six"),
+        ("--data coco", "--annotations must name its JSON file"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(workshop: Workshop, tmp_path: Any, line: str, said: str) -> None:

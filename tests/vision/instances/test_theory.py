@@ -35,7 +35,7 @@ def network(seed: int = 0, **fields: Any) -> InstanceNet:
 def gaps(**fields: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Differences of the objects' mean embeddings, which of them symmetry makes alike, and the spread of all pixels."""
     own = config(**fields)
-    _, scenes = make_scenes(own, CPU)
+    _, scenes, _ = make_scenes(own, CPU)
     with torch.no_grad():
         out = network(**fields)(scenes.inputs(scenes.rows(1)))[:, :-1]
     (means,) = mean_vectors(out, scenes.ids[:1])
@@ -67,7 +67,7 @@ def test_coordinates_or_borders_make_all_of_them_differ(spacing: int, fields: di
 
 def test_a_semi_convolution_adds_exactly_the_distance_of_the_places() -> None:
     own = config(spacing=16)
-    _, scenes = make_scenes(own, CPU)
+    _, scenes, _ = make_scenes(own, CPU)
     with torch.no_grad():
         plain, semi = (network(head=head)(scenes.inputs(scenes.rows(1)))[:, :-1] for head in ("embedding", "semiconv"))
     (before,), (after,) = (mean_vectors(out, scenes.ids[:1]) for out in (plain, semi))
@@ -98,7 +98,7 @@ def test_it_does_not_roll_by_less() -> None:
 @torch.no_grad()
 def test_a_valid_network_in_a_periodic_scene_is_the_circular_one() -> None:
     own = config(padding="valid", spacing=12)
-    _, scenes = make_scenes(own, CPU)
+    _, scenes, _ = make_scenes(own, CPU)
     images = scenes.inputs(scenes.rows(1))
     assert images.shape[2] == own.size + 2 * BORDER
     plain = images[:, :, BORDER:-BORDER, BORDER:-BORDER]
