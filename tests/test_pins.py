@@ -52,6 +52,9 @@ CASES = (
     *(f"vision/shift {arm}" for arm in ("loss", "loss_coord", "plain_shifted")),
     *(f"vision/red_green {arm}" for arm in ("zeros", "zeros_coord", "full")),
     *(f"vision/neurons {arm} task={data}" for data in ("shapes", "rooms") for arm in ("zeros", "zeros_coord")),
+    *(f"vision/instances {arm} task=grid12" for arm in ("circular", "zeros_input", "valid_output")),
+    *(f"vision/instances_scattered {arm} task=scattered" for arm in ("distance", "solo_masks")),
+    "vision/instances_scattered embedding task=six",
 )
 
 

@@ -89,6 +89,9 @@ class Captions:
         film_name: of the film that ends a run: ``samples/<name>.gif``.
         films: the same for what else `sandbox.train.study.Study.films` makes, by name.
         published: what others reported over all tasks, for the report's table over tasks.
+        across: what differs from task to task where they are steps of one quantity; the report then draws the primary
+            score over them, a line an arm.
+        beside: tags of further scores that are drawn there.
     """
 
     counted: str = "images seen"
@@ -97,6 +100,8 @@ class Captions:
     film_name: str = "interpolation"
     films: Mapping[str, str] = field(default_factory=dict)
     published: str = ""
+    across: str = ""
+    beside: tuple[str, ...] = ()
 
 
 def lines(scores: Scored) -> list[str]:

@@ -32,6 +32,7 @@ from sandbox.experiment.spec import folder_of
 from sandbox.film.encode import encode_gif, encode_mp4
 from sandbox.film.figures import draw, png
 from sandbox.report import plots, tables
+from sandbox.report.across import tasks_figure
 from sandbox.report.comparison import Comparison, Contrast, Row
 from sandbox.report.stats import BOOTSTRAP_FROM, CONCLUDING
 from sandbox.report.tables import direction, score_digits
@@ -56,6 +57,7 @@ def write_report(comparison: Comparison) -> Path:
     pictures = {
         "scores": draw(lambda: plots.scores_figure(comparison, primary)),
         "curves": draw(lambda: plots.curves_figure(comparison)),
+        "tasks": draw(lambda: tasks_figure(comparison)),
     }
     films = _films(comparison)
     files: dict[str, bytes | str | None] = {
@@ -230,7 +232,7 @@ def _view(
             "environment": tables.environment_table(c),
             "runs": tables.runs_table(c, c.root.as_posix()),
         },
-        "pictures": {name: embedded("image/svg+xml", files[f"{name}.svg"]) for name in ("scores", "curves")},
+        "pictures": {name: embedded("image/svg+xml", files[f"{name}.svg"]) for name in ("scores", "curves", "tasks")},
         "captions": captions(c),
         "samples": [item for task in c.tasks for item in _samples(c, task)],
         "films": [_film_view(c, name, film, files) for name, film in films.items() if film and files[f"{name}.gif"]],
@@ -266,13 +268,14 @@ def embedded(kind: str, content: bytes | str | None) -> str | None:
 
 
 def captions(c: Comparison) -> dict[str, str]:
-    """What stands below ``scores``, ``curves`` and ``samples``."""
+    """What stands below ``scores``, ``curves``, ``tasks`` and ``samples``."""
     pairs = " A grey line joins the two runs of a seed; right: their differences (dots), the mean difference and its "
     pairs = f"{pairs}{tables.INTERVAL} (diamond)." if c.arms[1:] else ""
     return {
         "scores": f"{c.primary.name}, {direction(c.primary)}: every seed. Short bars: means.{pairs}",
         "curves": f"Line: mean over seeds; band: its {tables.INTERVAL} (t), point by point. n: runs at the first and "
         "the last point; an interrupted run counts as far as it got.",
+        "tasks": f"Points: means over seeds, side by side; bars: their {tables.INTERVAL} (t).",
         "samples": c.captions.samples,
     }
 

@@ -27,7 +27,7 @@ PAGES = "docs/results"
 BEGIN, END = "<!-- results: made by `make results`, edit results/ -->", "<!-- end of results -->"
 HEAD = ("claim", "seeds", "result", "published")
 _NOTE = "Rows marked * are typed by hand, their runs are not kept; the others are filled in from their runs' scores."
-_ALT = {"scores": "Every seed", "curves": "Learning curves", "sweep": "Every run of the sweep"}
+_ALT = {"scores": "Every seed", "tasks": "Over tasks", "curves": "Learning curves", "sweep": "Every run of the sweep"}
 _UNMEASURED = "## Not measured"
 
 

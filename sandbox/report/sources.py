@@ -4,7 +4,7 @@
       runs/[<task>/]<arm>/seed-<n>.json   each run, see `sandbox.experiment.exported`
       scores.csv                          a row for each run
       comparison.json                     arms, scores, margins, machine, verdicts and figures, see `Sources`
-      scores.svg, curves.svg, films
+      scores.svg, curves.svg, tasks.svg, films
       text.md                             written by hand
 
 They are read with what they say of one another checked: figures and verdicts are worked out again from ``scores.csv``,
@@ -34,6 +34,7 @@ from sandbox.experiment.written import SMALL
 from sandbox.film.figures import draw
 from sandbox.launcher.plan import Cell
 from sandbox.report import plots
+from sandbox.report.across import tasks_figure
 from sandbox.report.comparison import Budget, Comparison, Recorded, Row
 from sandbox.report.page import conclusions, scores_csv
 from sandbox.report.placeholders import plain, tree
@@ -165,7 +166,8 @@ def _write(c: Comparison, folder: Path, head: Mapping[str, Any]) -> None:
     variants = head["variants"]
     primary = [] if variants else [item for item in c.contrasts() if item.score.primary]
     drawn = {} if variants else {"scores.svg": draw(lambda: plots.scores_figure(c, primary)),
-                                 "curves.svg": draw(lambda: plots.curves_figure(c))}  # fmt: skip
+                                 "curves.svg": draw(lambda: plots.curves_figure(c)),
+                                 "tasks.svg": draw(lambda: tasks_figure(c))}  # fmt: skip
     for name, pictures in drawn.items():
         if pictures is not None:  # what is there stays where there are no curves
             write_atomically(folder / name, pictures["svg"])
