@@ -62,9 +62,9 @@ class DetectionConfig(Config):
     scales: float = Field(
         1.0, ge=1, le=4, description="each step's images are larger or smaller by up to this factor, drawn anew"
     )
-    steps: int = Field(800, ge=1, le=10**9, description=f"training steps (released: 45,000 of one image; {PAPER}: ?)")
-    batch: int = Field(16, ge=2, le=2**20, description="images in a step")
-    lr: float = Field(3e-3, gt=0, le=1, description="Adam learning rate (released: SGD, .001)")
+    steps: int = Field(1600, ge=1, le=10**9, description=f"training steps (released: 45,000 of one image; {PAPER}: ?)")
+    batch: int = Field(8, ge=2, le=2**20, description="images in a step")
+    lr: float = Field(2e-3, gt=0, le=1, description="Adam learning rate (released: SGD, .001)")
     rise: float = Field(0.02, ge=0, le=1, description="first share of the steps over which the rate rises")
     decay: float = Field(0.5, ge=0, le=1, description="last share of the steps over which the rate falls to 0 (cosine)")
     l2: float = Field(0.0, ge=0, le=1, description="weight of the L2 penalty, as Adam's weight_decay")
