@@ -1,5 +1,7 @@
 """A comparison's primary score over its tasks, a line an arm: where the tasks are steps of one quantity."""
 
+import math
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,7 +12,7 @@ from sandbox.film.figures import looks
 from sandbox.report.comparison import Comparison
 from sandbox.report.stats import LEVEL
 
-_HEIGHT, _PANEL, _NAMES = 3.4, 3.9, 1.7  # inches; of the whole, of a panel's width, of the column of names
+_HEIGHT, _PANEL, _NAMES = 3.4, 3.9, 1.5  # inches; of the whole, of a panel's width, of the column of names
 _APART = 0.04  # between the arms at one task, which would hide each other
 
 
@@ -30,7 +32,13 @@ def tasks_figure(comparison: Comparison) -> Figure | None:
         axes = figure.add_axes(((i * _PANEL + 0.6) / width, 0.17, (_PANEL - 0.8) / width, 0.72))
         _draw(axes, comparison, score)
         axes.set_xlabel(captions.across)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="center right", frameon=False, fontsize=8)
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(),
+        loc="center left",
+        bbox_to_anchor=(1 - _NAMES / width, 0.5),
+        frameon=False,
+        fontsize=8,
+    )
     return figure
 
 
@@ -53,6 +61,6 @@ def _draw(axes: Axes, comparison: Comparison, score: Score) -> None:
 
 
 def _half(values: list[float]) -> float:
-    """Half the width of the interval of a mean; 0 of a single value."""
+    """Half the width of the interval of a mean; NaN, which is not drawn, of a single value."""
     n = len(values)
-    return float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+    return float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else math.nan

@@ -126,7 +126,7 @@ _OF_EMBEDDINGS = (
     Score("score/pairs_kmeans", "higher", "pairs told apart, k-means with the true number"),
     Score("score/sbd_kmeans", "higher", "symmetric best Dice, k-means with the true number"),
     Score("score/distinct", "higher", "pairs whose embeddings differ at all (share)"),
-    Score("score/distinct_untrained", "higher", "the same before training"),
+    Score("score/distinct_untrained", "higher", "pairs whose embeddings differ before training (share)"),
 )
 
 
