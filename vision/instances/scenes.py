@@ -10,7 +10,7 @@ from sandbox.data.held_out import first_test
 from sandbox.data.instances import DiscGrid, Instances, Scattered, SixObjects
 from sandbox.experiment.content import Content
 from vision.classify.study import Examples
-from vision.instances.pictures_of import read_pictures
+from vision.instances.own_pictures import read_pictures
 from vision.instances.spec import InstancesConfig
 from vision.instances.unet import BORDER
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sandbox.base.errors import UserError
 from sandbox.train.device import make_fabric
-from vision.instances.pictures_of import read_pictures
+from vision.instances.own_pictures import read_pictures
 from vision.instances.spec import InstancesConfig
 from vision.instances.study import InstancesStudy
 

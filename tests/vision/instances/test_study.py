@@ -65,6 +65,22 @@ def test_some_steps_learn_and_the_scores_come_twice_the_same() -> None:
     assert made.evaluate() == made.evaluate()
 
 
+@pytest.mark.parametrize("head", ["embedding", "solo"])
+def test_a_run_goes_on_bit_for_bit(head: str) -> None:
+    whole, first, second = (study(head=head, data="scattered", padding="zeros", steps=4) for _ in range(3))
+    for step in range(1, 5):
+        whole.step(step)
+    for step in (1, 2):
+        first.step(step)
+    first.evaluate()  # which leaves nothing behind
+    second.network.load_state_dict(first.network.state_dict())
+    second.optimisers["network"].load_state_dict(first.optimisers["network"].state_dict())
+    for step in (3, 4):
+        second.step(step)
+    ended = second.network.state_dict()
+    assert all(torch.equal(value, ended[name]) for name, value in whole.network.state_dict().items())
+
+
 def test_training_cannot_part_what_symmetry_makes_alike() -> None:
     made = study(padding="circular", width=4, steps=12)
     for step in range(1, 13):
