@@ -148,14 +148,15 @@ def test_the_first_two_numbers_are_red_and_blue() -> None:
 
 @pytest.mark.slow
 def test_a_comparison_makes_its_report(workshop: Workshop, tmp_path: Any) -> None:
-    command = workshop.module("sandbox.compare", "vision/instances", "--smoke", "--arms", "circular,zeros_output",
-                              "--seeds", 1, "--root", tmp_path)  # fmt: skip
+    command = workshop.module("sandbox.compare", "vision/instances", "--smoke", "--arms", "circular", "zeros_output",
+                              "--tasks", "grid12", "grid16", "--seeds", 1, "--root", tmp_path)  # fmt: skip
     assert command.wait() == 0, command.stderr
     place = tmp_path / "smoke/vision/instances"
     (rows,) = [list(csv.DictReader(io.StringIO(path.read_text())))
                for path in (place / "grid12/circular/seed-0/samples").glob("untrained.csv")]  # fmt: skip
     assert len(rows) == 21
     assert "pairs told apart" in (place / "comparison/report.html").read_text()
+    assert (place / "comparison/tasks.png").is_file()
 
 
 @pytest.mark.parametrize(
