@@ -32,6 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_settings_that_are_paths() -> None:
     assert {field for _, field in FIELDS} == {
+        "annotations",
         "data_root",
         "data_cache",
         "fid_weights",
