@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from PIL import Image
 from pydantic_core import from_json
 
-from sandbox.base.errors import UserError, listed, one_line
+from sandbox.base.errors import UserError, listed, one_line, warn
 from sandbox.base.reading import Unreadable, read_file
 from sandbox.data.pictures import LARGEST, NoPicture, decode
 from sandbox.experiment.content import Content, Digest
@@ -139,6 +139,28 @@ class Coco:
             images.append(image)
         content_of = Content(kind="COCO", name=self.root.name, records=len(images), sha256=digest.hex())
         return replace(self, images=tuple(images), left_out=dict(left_out)), content_of
+
+
+def fitted(picture: Image.Image, size: int, fill: int) -> tuple[UInt8[np.ndarray, "3 size size"], int, int]:
+    """A picture in the upper left corner of a square, and its height and width there.
+
+    It is scaled until its longer edge has ``size`` pixels; a pixel is the mean of those that it stands for.
+
+    Args:
+        picture: RGB.
+        size: pixels along the square's edge.
+        fill: grey of what is left of it, 0 to 255.
+    """
+    width, height = (max(1, round(edge * size / max(picture.size))) for edge in picture.size)
+    canvas = np.full((3, size, size), fill, np.uint8)
+    canvas[:, :height, :width] = np.asarray(picture.resize((width, height), Image.Resampling.BOX)).transpose(2, 0, 1)
+    return canvas, height, width
+
+
+def tell_left_out(annotations: str, left_out: Mapping[str, int]) -> None:
+    """Warns of what is left out of a file, if anything is."""
+    if left_out:
+        warn(f"{annotations}: left out are {listed(f'{count} x {what}' for what, count in left_out.items())}")
 
 
 def _kind(error: Exception) -> str:

@@ -9,11 +9,8 @@ and size as the distance asks for, or only one of them, the other as at distance
 is, and the camera tilts so far that its foot lies in the image where it would lie at that distance.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
-from torch import Tensor
 
 from sandbox.data.rooms.empty import NEAREST, Boxes, EmptyRendered, EmptyRooms
 from sandbox.data.rooms.raster import floats
@@ -21,7 +18,6 @@ from sandbox.data.rooms.raster import floats
 FARTHEST = 3.0  # times as far as the nearest
 # Edges in metres at relative distance 1: each stays within those of training up to distance 3.
 _EDGES = {"both": 0.45, "position": 0.3, "size": 0.6, "tilt": 0.45}
-Estimate = Callable[[EmptyRendered], Float32[np.ndarray, "n h w"]]
 
 
 def levels(count: int) -> Float64[np.ndarray, " count"]:
@@ -62,8 +58,3 @@ def slope(estimates: Float64[np.ndarray, "levels n"], truth: Float64[np.ndarray,
     there = np.isfinite(x) & np.isfinite(y)
     x, y = x[there] - 1, y[there] - 1
     return float((x * y).sum() / (x * x).sum()) if (x * x).sum() > 0 else float("nan")
-
-
-def as_floats(depths: Tensor) -> Float32[np.ndarray, "n h w"]:
-    """Depths as an array."""
-    return floats(depths.float().cpu().numpy())

@@ -21,10 +21,10 @@ from sandbox.film.cells import in_a_row, in_rows, shown
 from sandbox.nn.coordconv import CoordConv2d
 from sandbox.nn.padded import make_convolutions
 from vision.classify.study import CHUNK, ClassifierStudy, Examples
-from vision.depth.conditions import FARTHEST, as_floats, levels, of_the_box, scenes, slope
+from vision.depth.conditions import FARTHEST, levels, of_the_box, scenes, slope
 from vision.depth.pictures import curves, depth_picture
 from vision.depth.spec import CONDITIONS, DepthConfig
-from vision.segment.networks import EncoderDecoder
+from vision.segment.unet import EncoderDecoder
 
 _TYPICAL = 3.0  # metres: what an untrained network says everywhere
 _PREVIEWED = 16  # rooms of a learning curve's slope
@@ -58,6 +58,7 @@ class DepthStudy(ClassifierStudy[DepthConfig]):
         super().__init__(config, fabric)
         if config.rows_only:
             _keep_rows(self.network)
+        self._truths: dict[tuple[int, int], Float64[np.ndarray, "levels n"]] = {}
         self._found: dict[str, tuple[Float64[np.ndarray, "levels n"], Float64[np.ndarray, "levels n"]]] | None = None
 
     def make_data(self) -> tuple[Depths, Depths]:
@@ -108,16 +109,22 @@ class DepthStudy(ClassifierStudy[DepthConfig]):
             total, pixels = total + float(part.double().sum()), pixels + len(part)
         return total / pixels if pixels else float("nan")
 
+    def _true(self, count: int, number: int) -> Float64[np.ndarray, "levels n"]:
+        """How far away the box is in ``count`` rooms at ``number`` distances, where position and size both say so."""
+        if (count, number) not in self._truths:
+            rows = self._held_out(count)
+            seen = [scenes(self.rooms, rows, "both", level) for level in levels(number)]
+            self._truths[count, number] = np.stack([of_the_box(each.depths, each) for each in seen])
+        return self._truths[count, number]
+
     def moved(self, condition: str, count: int, number: int) -> tuple[Float64[np.ndarray, "levels n"],
                                                                       Float64[np.ndarray, "levels n"]]:  # fmt: skip
         """Estimated and true depth of the box in ``count`` rooms at ``number`` distances; truth as position has it."""
-        rows, estimates, truth = self._held_out(count), [], []
+        rows, estimates = self._held_out(count), []
         for level in levels(number):
             seen = scenes(self.rooms, rows, condition, level)
-            estimates.append(of_the_box(as_floats(self.of_bytes(seen.images)), seen))
-            far = seen if condition == "both" else scenes(self.rooms, rows, "both", level)
-            truth.append(of_the_box(far.depths, far))
-        return np.stack(estimates), np.stack(truth)
+            estimates.append(of_the_box(self.of_bytes(seen.images).cpu().numpy(), seen))
+        return np.stack(estimates), self._true(count, number)
 
     @property
     def found(self) -> dict[str, tuple[Float64[np.ndarray, "levels n"], Float64[np.ndarray, "levels n"]]]:

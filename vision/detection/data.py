@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sandbox.base.errors import UserError, listed, warn
+from sandbox.base.errors import UserError
 from sandbox.base.reading import Unreadable
 from sandbox.base.seeding import keyed_generator
-from sandbox.data.coco import Coco, read_coco
+from sandbox.data.coco import Coco, fitted, read_coco, tell_left_out
 from sandbox.data.digits import CLASSES, read_digits
 from sandbox.data.held_out import first_test
 from sandbox.data.pictures import NoPicture
@@ -96,8 +96,7 @@ class Pictures(Scenes):
         wanted = config.images + config.test_images
         self.coco, self.content = read_coco(Path(config.annotations), Path(config.data_root)).decodable(wanted)
         there = len(self.coco.images)
-        if left_out := self.coco.left_out:
-            warn(f"{config.annotations}: left out are {listed(f'{n} x {what}' for what, n in left_out.items())}")
+        tell_left_out(config.annotations, self.coco.left_out)
         if there < wanted:
             fewer = there - config.test_images
             left = f"give --images {fewer} or fewer" if fewer >= 32 else "32 to train on are needed at least"
@@ -153,10 +152,7 @@ class CocoItems:
         except (Unreadable, NoPicture) as error:
             raise UserError(f"{self.coco.images[index].file} cannot be read any more: {error}") from None
         scale = self.size / max(picture.size)
-        width, height = (max(1, round(edge * scale)) for edge in picture.size)
-        canvas = torch.zeros(3, self.size, self.size, dtype=torch.uint8)
-        pixels = np.asarray(picture.resize((width, height)))
-        canvas[:, :height, :width] = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+        canvas = torch.from_numpy(fitted(picture, self.size, 0)[0])
         objects = self.coco.images[index].objects
         boxes, labels = torch.zeros(self.most, 4), torch.zeros(self.most, dtype=torch.long)
         there, crowd = (torch.zeros(self.most, dtype=torch.bool) for _ in range(2))

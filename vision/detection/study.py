@@ -25,7 +25,7 @@ from sandbox.train.schedule import cosine_decay
 from sandbox.train.study import Filmed, Study
 from vision.detection.boxes import Found, Truths, clipped
 from vision.detection.data import Batch, make_scenes, scaled
-from vision.detection.detectors import Detector, Proposer
+from vision.detection.detectors import Detector, Proposer, size_of
 from vision.detection.frcnn import Classifying, Whole
 from vision.detection.networks import RegionProposals
 from vision.detection.pictures import boxed, picture, rolled
@@ -107,7 +107,7 @@ class DetectionStudy(Study[DetectionConfig], Filmed):
             images, truths = self._here(self.scenes.some(first, min(_CHUNK, count - first), test=test))
             found = self.detect(images)
             for measure in measures:
-                measure.add(found, truths, (images.shape[2], images.shape[3]))
+                measure.add(found, truths, size_of(images))
 
     def evaluate(self) -> dict[str, float]:
         """IoU of proposals and objects, AP and AR; see docs/metrics.md."""
@@ -155,7 +155,7 @@ class DetectionStudy(Study[DetectionConfig], Filmed):
     @staticmethod
     def _true(truths: Truths, k: int, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "n 4"]:
         """The true boxes of an image, cut off at its border."""
-        return clipped(truths.boxes[k, truths.there[k]], (images.shape[2], images.shape[3]))
+        return clipped(truths.boxes[k, truths.there[k]], size_of(images))
 
     def film(self, *, frames: int, count: int, path: PathKind, seed: int) -> Walks:
         """Held-out images that roll once around, down and to the right, with their proposals."""

@@ -97,9 +97,8 @@ class Held(Dataset[Any]):
 
     def __init__(self, pictures: Labelled, rows: Int64[np.ndarray, " n"], size: int) -> None:
         self.pictures, self.rows, self.size = pictures, rows, size
-        edge = round(size / SHOWN_SHARE)
-        self.needed = edge
-        self.prepare = v2.Compose([v2.Resize(edge, antialias=True), v2.CenterCrop(size)])
+        self.needed = round(size / SHOWN_SHARE)
+        self.prepare = v2.Compose([v2.Resize(self.needed, antialias=True), v2.CenterCrop(size)])
 
     def __len__(self) -> int:
         return len(self.rows)

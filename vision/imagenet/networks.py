@@ -22,9 +22,9 @@ from sandbox.nn.coordconv import CoordConv2d
 from sandbox.nn.coordify import convolutions, coordify
 from sandbox.nn.seeding import seed_parameters
 from sandbox.nn.weights import read_weights
+from vision.classify.named import IMAGENET, statistics_of, timm_network
 from vision.imagenet.spec import ImagenetConfig
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_CLASSES = 1000
 
 
@@ -69,19 +69,8 @@ def _torchvision(model: str, classes: int, trained: bool) -> tuple[nn.Module, Se
 
 
 def _timm(model: str, classes: int, trained: bool) -> tuple[nn.Module, Sequence[Sequence[float]]]:
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        raise UserError(f"--model timm:NAME needs {error.name}: pip install 'coordconv-sandbox[timm]'") from None
-    name = model.removeprefix("timm:")
-    if not timm.is_model(name):
-        raise UserError(f"--model {model}: timm has no such network{nearest(name, timm.list_models())}")
-    try:
-        network: nn.Module = timm.create_model(name, pretrained=trained, num_classes=classes)
-    except Exception as error:  # its hub, its networks: anything
-        raise UserError(f"--model {model}: timm cannot make it ({one_line(error, 120)})") from None
-    told: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}
-    return network, (told.get("mean", IMAGENET[0]), told.get("std", IMAGENET[1]))
+    network, told = timm_network("--model", model, pretrained=trained, num_classes=classes)
+    return network, statistics_of(told)
 
 
 # ---- trained weights

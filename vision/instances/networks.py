@@ -9,7 +9,7 @@ from sandbox.nn.blocks import Convolutions
 from sandbox.nn.padded import PaddedConv, make_convolutions
 from sandbox.nn.seeding import with_start
 from vision.instances.spec import InstancesConfig
-from vision.instances.unet import UNet
+from vision.segment.unet import UNet, cropped
 
 _HIDDEN, _GROUPS, _DEEP = 32, 8, 3  # channels, groups of the norm and 3x3 convolutions of SOLO's branches (256, 32, 7)
 _RARE = -4.6  # logit of a share of one in a hundred: where a focal loss begins (Lin et al. 2017, arXiv 1708.02002)
@@ -86,7 +86,8 @@ class InstanceNet(nn.Module):
         super().__init__()
         c = config
         convs = make_convolutions(c.coord, c.coord_layers, c.with_r, c.padding)
-        self.trunk = UNet(convs, c.padding, c.width, c.skips)
+        self.border = c.border
+        self.trunk = UNet(convs, c.padding, c.width, skips=c.skips)
         self.head: nn.Module = (
             Solo(convs, c.width, c.cells, c.padding)
             if c.head == "solo"
@@ -95,5 +96,8 @@ class InstanceNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Tensor | tuple[Tensor, Tensor]:
         """See `Embedding` and `Solo`."""
-        out: Tensor | tuple[Tensor, Tensor] = self.head(self.trunk(images))
+        maps = self.trunk(images)
+        if self.border:
+            maps = cropped(maps, *(length - 2 * self.border for length in images.shape[-2:]))
+        out: Tensor | tuple[Tensor, Tensor] = self.head(maps)
         return out

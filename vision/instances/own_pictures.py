@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from sandbox.base.errors import UserError, listed, warn
-from sandbox.data.coco import Coco, read_coco
+from sandbox.base.errors import UserError
+from sandbox.data.coco import Coco, fitted, read_coco, tell_left_out
 from sandbox.data.instances import MANY, Instances
 from sandbox.experiment.content import Content
 
@@ -33,18 +33,14 @@ def read_pictures(annotations: str, root: str, wanted: int, size: int) -> tuple[
         raise UserError(f"--annotations {annotations} has {len(coco.images)} pictures, but {wanted} are asked for "
                         "(--images and --test-images together)")  # fmt: skip
     left_out = dict(coco.left_out)
-    images = np.full((wanted, 3, size, size), 255, np.uint8)
+    images = np.empty((wanted, 3, size, size), np.uint8)
     ids, counts = np.zeros((wanted, size, size), np.uint8), np.zeros(wanted, np.int64)
-    for index, image in enumerate(coco.images):
-        scale = size / max(image.height, image.width)
-        height, width = (max(1, round(length * scale)) for length in (image.height, image.width))
-        picture = coco.picture(index).convert("RGB").resize((width, height), Image.Resampling.BOX)
-        images[index, :, :height, :width] = np.moveaxis(np.asarray(picture), 2, 0)
+    for index in range(wanted):
+        images[index], height, width = fitted(coco.picture(index), size, 255)
         masks = _masks(coco, index, (width, height), left_out)
         _lay(masks, ids[index, :height, :width])
         counts[index] = ids[index].max()
-    if left_out:
-        warn(f"{annotations}: left out are {listed(f'{count} x {what}' for what, count in left_out.items())}")
+    tell_left_out(annotations, left_out)
     return Instances(images, ids, counts), content
 
 

@@ -12,7 +12,6 @@ from sandbox.experiment.content import Content
 from vision.classify.study import Examples
 from vision.instances.own_pictures import read_pictures
 from vision.instances.spec import InstancesConfig
-from vision.instances.unet import BORDER
 
 
 class Scenes(Examples):
@@ -67,9 +66,8 @@ def make_scenes(config: InstancesConfig, device: torch.device) -> tuple[Scenes, 
     else:
         starts = ((0, config.images), (first_test(config.images), config.test_images))
         parts = [data_of(config).render(first + np.arange(count)) for first, count in starts]
-    border = BORDER if config.padding == "valid" else 0
     made = []
     for scenes in parts:
         images, ids, counts = (torch.from_numpy(part).to(device) for part in (scenes.images, scenes.ids, scenes.counts))
-        made.append(Scenes(images, ids, counts, border, periodic=config.data == "grid"))
+        made.append(Scenes(images, ids, counts, config.border, periodic=config.data == "grid"))
     return made[0], made[1], content

@@ -12,6 +12,7 @@ from sandbox.experiment.spec import Captions, Margin, Score, Scored, StudySpec, 
 from vision.classify.config import ClassifierConfig
 
 STRIDE = 8  # of the U-Net: three max-pools of 2
+BORDER = 38  # pixels on each side of the canvas that a valid U-Net sees: it loses 37, and sizes are multiples of 8
 RADIUS = 5  # of the discs of a grid (the toy of arXiv 2101.05846)
 _LEAST = 96  # pixels along the edge of a canvas, at least
 _SIZES = {"scattered": 96, "six": 80}
@@ -80,6 +81,11 @@ class InstancesConfig(ClassifierConfig):
     def size(self) -> int:
         """Pixels along a canvas's edge; of a grid a common multiple of spacing and total stride, 96 or more."""
         return {**_SIZES, "coco": self.edge}.get(self.data) or grid_size(self.spacing)
+
+    @property
+    def border(self) -> int:
+        """Pixels on each side of the canvas that the network sees."""
+        return BORDER if self.padding == "valid" else 0
 
     @property
     def data_note(self) -> str:

@@ -19,11 +19,11 @@ from sandbox.base.errors import UserError, nearest, one_line
 from sandbox.base.reading import Unreadable, size_of
 from sandbox.nn.weights import read_weights
 from sandbox.train.encoder import as_they_are
+from vision.classify.named import IMAGENET, statistics_of, timm_network
 from vision.probe.config import PositionConfig, kind_of
 from vision.probe.levels import Levels, find_levels, refuse_unrunnable
 
 PLAIN_SIZE = 112  # pixels, where nobody says anything
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -143,24 +143,13 @@ def _torchvision(config: PositionConfig) -> _Made:
 
 
 def _timm(config: PositionConfig) -> _Made:
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        raise UserError(f"--target timm:NAME needs {error.name}: pip install 'coordconv-sandbox[timm]'") from None
-    name = config.target.removeprefix("timm:")
-    if not timm.is_model(name):
-        raise UserError(f"--target {config.target}: timm has no such network{nearest(name, timm.list_models())}")
     trained = config.weights == "download"
-    try:
-        network: nn.Module = timm.create_model(name, pretrained=trained)
-    except Exception as error:  # its hub, its networks: anything
-        raise UserError(f"--target {config.target}: timm cannot make it ({one_line(error, 120)})") from None
-    told: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}
+    network, told = timm_network("--target", config.target, pretrained=trained)
     stages = tuple(str(each["module"]) for each in getattr(network, "feature_info", ()) if "module" in each)
     size = int(told["input_size"][-1]) if told.get("fixed_input_size") else PLAIN_SIZE
     note = f"{config.target} has timm's trained weights." if trained else (
         f"{config.target} has random weights (seed {config.seed}): it was never trained.")  # fmt: skip
-    return _Made(network, (told.get("mean", IMAGENET[0]), told.get("std", IMAGENET[1])), stages, size, note)
+    return _Made(network, statistics_of(told), stages, size, note)
 
 
 def _function(config: PositionConfig) -> _Made:

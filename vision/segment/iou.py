@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float64, Int64, Shaped, UInt8
 from torch import Tensor
 
-IGNORED = 255  # the label of pixels that count nowhere, as in PASCAL VOC
+from sandbox.data.voc import IGNORED
+
 _BOUNDS = {"all": (0, 4), "left": (0, 2), "centre": (1, 3), "right": (2, 4)}  # quarters of the width
 
 

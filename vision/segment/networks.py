@@ -1,14 +1,13 @@
-"""Segmentation networks: in two parts, whose channels between them can be zeroed; and an encoder-decoder with skips."""
+"""Segmentation networks in two parts, encoder and head: what lies between them are the channels that are zeroed."""
 
-from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from sandbox.base.types import AnyPadding, Padding
+from sandbox.base.types import Padding
 from sandbox.nn.blocks import Convolutions
 from sandbox.nn.padded import PaddedConv
 from vision.classify.networks import STRIDE, SmallVgg
@@ -85,50 +84,3 @@ class DeepLab(nn.Module):
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b classes h w"]:
         """Logits of images in [-1, 1]."""
         return self.head(self.maps(images))
-
-
-class EncoderDecoder(nn.Module):
-    """A small U-Net (Ronneberger et al. 2015, arXiv 1505.04597): two max-pools of 2, nearest upsampling, skips.
-
-    ``(b, 3, h, w) -> (b, outputs, h, w)``, h and w divisible by 4; with ``valid`` padding 34 rows and columns fewer, 17
-    on each side, and h and w at least 44. With circular padding and without coordinates it rolls with images that roll
-    by multiples of 4.
-
-    Args:
-        convs: plain or coordinate convolutions, as `make_convolutions` makes them.
-        padding: of all of them.
-        width: channels at full size; twice and four times as many at a half and a quarter.
-        outputs: channels of the answer.
-    """
-
-    def __init__(self, convs: Convolutions, padding: AnyPadding, width: int, outputs: int) -> None:
-        super().__init__()
-
-        def block(*channels: int, first: bool = False) -> nn.Sequential:
-            layers: list[nn.Module] = []
-            for k, (a, b) in enumerate(pairwise(channels)):
-                layers += [PaddedConv(convs, a, b, padding, first=first and k == 0), nn.BatchNorm2d(b),
-                           nn.ReLU(inplace=True)]  # fmt: skip
-            return nn.Sequential(*layers)
-
-        w = width
-        self.down = nn.ModuleList([block(3, w, w, first=True), block(w, 2 * w, 2 * w), block(2 * w, 4 * w, 4 * w)])
-        self.up = nn.ModuleList([block(6 * w, 2 * w), block(3 * w, w)])
-        self.last = PaddedConv(convs, w, outputs, padding, first=False, kernel_size=1)
-
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b outputs h2 w2"]:
-        """The answer for images in [-1, 1]."""
-        fine = self.down[0](images)
-        middle = self.down[1](F.max_pool2d(fine, 2))
-        x = self.down[2](F.max_pool2d(middle, 2))
-        for block, skip in zip(self.up, (middle, fine), strict=True):
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = block(torch.cat([x, cropped(skip, x.shape[-2], x.shape[-1])], 1))
-        out: Tensor = self.last(x)
-        return out
-
-
-def cropped(maps: Shaped[Tensor, "*b h w"], height: int, width: int) -> Shaped[Tensor, "*b height width"]:
-    """The middle of some maps."""
-    top, left = (maps.shape[-2] - height) // 2, (maps.shape[-1] - width) // 2
-    return maps[..., top : top + height, left : left + width]

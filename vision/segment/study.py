@@ -9,12 +9,12 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from sandbox.base.types import PathKind, Picture, Walks
+from sandbox.data.voc import IGNORED
 from sandbox.film.cells import in_a_row, in_rows, shown
 from vision.classify.config import ClassifierConfig
 from vision.classify.study import ClassifierStudy
-from vision.segment.iou import IGNORED
-from vision.segment.networks import cropped
 from vision.segment.scenes import Scenes, painted
+from vision.segment.unet import cropped
 
 _SHOWN = 8  # test images of a picture
 

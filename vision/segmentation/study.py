@@ -16,18 +16,20 @@ from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor, nn
 
+from sandbox.base.errors import UserError
 from sandbox.base.types import AnyPadding, Picture
 from sandbox.data.records import as_text
+from sandbox.data.voc import IGNORED, read_voc
 from sandbox.experiment.content import Content, joined
 from sandbox.nn.coordify import coordify
 from sandbox.nn.padded import make_convolutions
 from vision.classify.study import CHUNK
-from vision.segment.iou import IGNORED, confusion_by, miou
-from vision.segment.networks import DeepLab, EncoderDecoder, cropped
+from vision.segment.iou import confusion_by, miou
+from vision.segment.networks import DeepLab
 from vision.segment.scenes import CLASSES, Scenes, make_scenes
 from vision.segment.study import SegmentStudy
+from vision.segment.unet import EncoderDecoder, cropped
 from vision.segmentation.spec import BANDS, SegmentationConfig
-from vision.segmentation.voc import make_voc
 
 _PREVIEWED = 128  # test images of a learning curve's mIoU
 _LOST = 34  # rows and columns that the small network loses without padding
@@ -53,8 +55,16 @@ class SegmentationStudy(SegmentStudy[SegmentationConfig]):
         """Images and their masks."""
         c, device = self.config, self.fabric.device
         if c.data == "voc":
-            return make_voc(c, device)
+            return self._own("train", c.images), self._own("val", c.test_images)
         return make_scenes(c.data, c.images, c.test_images, device)
+
+    def _own(self, part: str, count: int) -> Scenes:
+        c, device = self.config, self.fabric.device
+        found = read_voc(Path(c.data_root).expanduser(), part, count, c.size, c.classes)
+        if part == "train" and len(found.images) < c.batch:
+            raise UserError(f"--batch {c.batch} is more than the {len(found.images)} training images of {c.data_root}")
+        images, masks = (torch.from_numpy(each).to(device) for each in (found.images, found.masks))
+        return Scenes(images, masks, torch.zeros(len(images), dtype=torch.int64, device=device))
 
     @property
     def classes(self) -> int:
@@ -100,11 +110,11 @@ class SegmentationStudy(SegmentStudy[SegmentationConfig]):
 
     def counts(self, scenes: Scenes, count: int) -> Int64[Tensor, "parts classes classes"]:
         """Pixels of the first ``count`` images by part of `parts`, class of the truth and class of the answer."""
-        found = torch.zeros(2 * len(BANDS), self.classes, self.classes, dtype=torch.int64)
+        found, whole = torch.zeros(2 * len(BANDS), self.classes, self.classes, dtype=torch.int64), self.parts()
         for rows in scenes.rows(count).split(CHUNK):
             said = self.said(scenes.inputs(rows))
             height, width = said.shape[-2:]
-            truth, parts = cropped(scenes.masks[rows], height, width), cropped(self.parts(), height, width)
+            truth, parts = cropped(scenes.masks[rows], height, width), cropped(whole, height, width)
             part = confusion_by(said, truth, self.classes, parts).cpu()
             found[: len(part)] += part
         return found

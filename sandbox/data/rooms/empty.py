@@ -18,7 +18,7 @@ from sandbox.data.hashing import check_indices, check_seed, random_bits, uniform
 from sandbox.data.rooms.bedroom import CLASSES, build
 from sandbox.data.rooms.draft import BEDDING, Draft, between, drafts, pick
 from sandbox.data.rooms.raster import Cameras, Number, Scenes, Vector, floats
-from sandbox.data.rooms.rooms import lit
+from sandbox.data.rooms.rooms import check_size, lit
 
 NEAREST, FARTHEST = 1.9, 5.7  # metres from the camera to a box's front, three times as far
 SMALLEST, LARGEST = 0.18, 0.95  # metres along a box's edge
@@ -44,10 +44,6 @@ class Boxes:
     edge: Number
     colour: Vector
 
-    def but(self, **changes: Number) -> "Boxes":
-        """The same boxes with another distance, place or size."""
-        return replace(self, **changes)
-
 
 @dataclass(frozen=True)
 class EmptyRendered:
@@ -70,10 +66,10 @@ class EmptyRooms:
 
     Attributes:
         seed: 0 to 2^64 - 1. Two seeds give unrelated rooms.
-        size: pixels along an edge.
+        size: pixels along an edge, 8 to 1024.
 
     Raises:
-        ValueError: there is no such seed.
+        ValueError: the seed or the size is not one of those.
     """
 
     seed: int = 0
@@ -81,6 +77,7 @@ class EmptyRooms:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        check_size(self.size)
 
     def draw(self, indices: Int64[np.ndarray, " n"]) -> Boxes:
         """A box for each room, in view: distance uniform, edge log-uniform and independent of it."""

@@ -4,6 +4,7 @@ Projection, clipping and the order of painting are numpy over the batch; the fil
 times finer than the image, which is averaged afterwards. Space: x to the right, y up, z into the picture, in metres.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,8 +107,6 @@ class Scenes:
         Of the surface that is seen an eighth of a pixel to the right of and below the pixel's centre, and there.
         """
         points = np.stack(self._points, axis=1)
-        corners, cut, shown = self._project(points, size * FINE)
-        order, counts = self._order(shown), shown.sum(axis=1)
         flat = self.cameras.turned(points.reshape(self.n, -1, 3)).reshape(points.shape).astype(np.float64)
         normals = np.cross(flat[:, :, 1] - flat[:, :, 0], flat[:, :, 2] - flat[:, :, 0])
         offsets = (normals * flat[:, :, 0]).sum(-1)
@@ -117,9 +116,7 @@ class Scenes:
         classes = np.empty(found.shape, dtype=np.int64)
         labels = np.array([*self._labels, -1])
         layer = np.empty((size * FINE, size * FINE), dtype=np.uint16)
-        for i in range(self.n):
-            visible = order[i, : counts[i]]
-            outlines = [corners[i, q] if cut[i, q] else corners[i, q, ::2] for q in visible]
+        for i, (visible, outlines) in enumerate(self._painted(size)):
             _fill(layer, outlines, (visible + 1).tolist())
             which = layer[FINE // 2 :: FINE, FINE // 2 :: FINE].astype(np.int64) - 1
             normal = normals[i, which]
@@ -133,16 +130,11 @@ class Scenes:
 
     def paint(self, size: int, masks: bool) -> tuple[UInt8[np.ndarray, "n h w 3"], UInt8[np.ndarray, "n h w"] | None]:
         """Images, RGB, and, if asked for, the class that covers most of each pixel (of equals the first)."""
-        corners, cut, shown = self._project(np.stack(self._points, axis=1), size * FINE)
         colours, labels = np.stack(self._colours, axis=1), np.array(self._labels)
-        order = self._order(shown)
-        counts = shown.sum(axis=1)
         images = np.empty((self.n, size, size, 3), dtype=np.uint8)
         classes = np.empty((self.n, size, size), dtype=np.uint8) if masks else None
         fine = np.empty((size * FINE, size * FINE, 3), dtype=np.uint8)
-        for i in range(self.n):
-            visible = order[i, : counts[i]]
-            outlines = [corners[i, q] if cut[i, q] else corners[i, q, ::2] for q in visible]
+        for i, (visible, outlines) in enumerate(self._painted(size)):
             _fill(fine, outlines, colours[i, visible].tolist())
             cv2.resize(fine, (size, size), dst=images[i], interpolation=cv2.INTER_AREA)
             if classes is not None:
@@ -150,6 +142,14 @@ class Scenes:
                 _fill(layer, outlines, labels[visible].tolist())
                 classes[i] = _majority(layer, size)
         return images, classes
+
+    def _painted(self, size: int) -> Iterator[tuple[Int64[np.ndarray, " visible"], list[Int32[np.ndarray, "_ 2"]]]]:
+        """Of each scene the polygons that can be seen, in the order of painting, and their corners on the canvas."""
+        corners, cut, shown = self._project(np.stack(self._points, axis=1), size * FINE)
+        order, counts = self._order(shown), shown.sum(axis=1)
+        for i in range(self.n):
+            visible = order[i, : counts[i]]
+            yield visible, [corners[i, q] if cut[i, q] else corners[i, q, ::2] for q in visible]
 
     def _project(
         self, points: Float32[np.ndarray, "n q corners 3"], size: int

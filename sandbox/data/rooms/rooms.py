@@ -73,6 +73,12 @@ class RoomsRendered:
     masks: UInt8[np.ndarray, "n h w"] | None = None
 
 
+def check_size(size: int) -> None:
+    """Raises `ValueError` unless rooms can be drawn at so many pixels."""
+    if not SIZES[0] <= size <= SIZES[1]:
+        raise ValueError(f"size is {size}; allowed are {SIZES[0]} to {SIZES[1]} pixels")
+
+
 @dataclass(frozen=True)
 class Rooms:
     """The rooms of a seed, at a size.
@@ -90,8 +96,7 @@ class Rooms:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        if not SIZES[0] <= self.size <= SIZES[1]:
-            raise ValueError(f"size is {self.size}; allowed are {SIZES[0]} to {SIZES[1]} pixels")
+        check_size(self.size)
 
     def render(
         self, indices: Int64[np.ndarray, " n"], *, masks: bool = False, turn: Float32[np.ndarray, " n"] | None = None

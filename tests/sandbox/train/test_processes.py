@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from parallel import average_in_parallel
-from shop import ENVIRONMENT, WORKSHOP, curves
+from shop import ENVIRONMENT, TORCHRUN, WORKSHOP, curves
 from torch import nn
 
 from sandbox.base.errors import UserError
@@ -21,7 +20,6 @@ from sandbox.train.checkpoints import newest_checkpoint
 
 pytestmark = pytest.mark.slow
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
 SMOKE = ("-m", "sandbox.gan", "--smoke", "--coord", "--precision", "32", "--device", "cpu")
 
 # The GAN study's command with scores of 20 images instead of 1000, and short films: they are not what is tested here.

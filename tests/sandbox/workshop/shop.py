@@ -19,6 +19,8 @@ CHECKOUT = WORKSHOP.parents[2]  # the commands are those of the tests' own check
 # The toy is a study through its entry point, which Python finds beside it.
 PATH = os.pathsep.join(map(str, (WORKSHOP, CHECKOUT)))
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": PATH}
+# One run over two processes on this machine.
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The image folder study: augmentation by seed and step, odd pictures, scores, a kill with workers."""
 
 import signal
-import sys
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from shop import Workshop, fault, outcome
+from shop import ENVIRONMENT, TORCHRUN, Workshop, fault, outcome
 from torch import nn
 
 from sandbox.base.errors import RunError, UserError
@@ -224,17 +224,12 @@ def test_no_data_is_one_line(workshop: Workshop, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_killed_and_continued_end_as_two_that_were_not(folder: Path, tmp_path: Path) -> None:
-    import subprocess
-
-    from shop import ENVIRONMENT
-
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
     code = f"{fault(30, 'kill')}\nimport runpy\nrunpy.run_module('sandbox.vision', run_name='__main__', alter_sys=True)"
     (tmp_path / "killed.py").write_text(code)
 
     def run(root: str, *start: str) -> int:
         flags = [*FLAGS, "--data-root", folder, "--workers", 1, "--root", tmp_path / root]
-        command = [*torchrun, *start, *map(str, flags)]
+        command = [*TORCHRUN, *start, *map(str, flags)]
         return subprocess.run(command, env=ENVIRONMENT, capture_output=True, timeout=300).returncode
 
     assert run("whole", "-m", "sandbox.vision") == 0

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from sandbox.nn.seeding import seed_parameters
 from vision.instances.networks import InstanceNet
 from vision.instances.scenes import data_of, make_scenes
-from vision.instances.spec import STRIDE, InstancesConfig, grid_size
+from vision.instances.spec import BORDER, STRIDE, InstancesConfig, grid_size
 from vision.instances.theory import BOUND, expected_share, kinds, mean_vectors, phases, table, untrained
-from vision.instances.unet import BORDER
 
 CPU = torch.device("cpu")
 SPACINGS = (12, 13, 14, 15, 16, 20, 24)

@@ -12,15 +12,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sandbox.base.errors import UserError
+from sandbox.data.voc import IGNORED
 from sandbox.experiment.config import COMMAND_LINE, validated
 from sandbox.experiment.file import load_experiment
 from sandbox.experiment.spec import study_spec
 from sandbox.nn.padded import make_convolutions
 from sandbox.nn.seeding import seed_parameters
 from sandbox.train.device import make_fabric
-from vision.segment.iou import IGNORED, confusion_by, miou
-from vision.segment.networks import EncoderDecoder, cropped
+from vision.segment.iou import confusion_by, miou
 from vision.segment.scenes import painted
+from vision.segment.unet import EncoderDecoder, cropped
 from vision.segmentation.spec import BANDS, SegmentationConfig
 from vision.segmentation.study import SegmentationStudy
 
