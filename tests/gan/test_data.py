@@ -177,6 +177,7 @@ def test_a_study_of_rooms_scores_itself_and_real_rooms(monkeypatch: pytest.Monke
 # ---- commands
 
 
+@pytest.mark.slow
 def test_a_smoke_run_of_rooms(workshop: Any, tmp_path: Path) -> None:
     command = workshop.module("sandbox.gan", "--config", "gan/rooms", "--coord", "--smoke", "--size", "32",
                               "--device", "cpu", "--precision", "32", "--root", tmp_path)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -48,7 +49,8 @@ def test_an_arm_is_as_good_as_itself_and_the_two_sides_add_up(values: list[list[
 @given(tasks)
 def test_tasks_whose_runs_agree_leave_nothing_to_chance(values: list[list[float]]) -> None:
     same = arrays([[task[0]] * (len(task) + 1) for task in values])
-    found = bootstrap([same], interquartile_mean)
+    with patch("sandbox.report.over_tasks.RESAMPLES", 50):  # as good as 2000 where all draws are equal
+        found = bootstrap([same], interquartile_mean)
     assert found.low == pytest.approx(found.value, abs=1e-9)
     assert found.high == pytest.approx(found.value, abs=1e-9)
 
@@ -72,6 +74,13 @@ def made(root: Path, shift: dict[str, float]) -> Comparison:
     return Comparison("toy", "x", root, "x", "again", arms, tuple(shift), seeds, SCORES, "steps", tuple(rows))
 
 
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the width of an interval is not asked for."""
+    monkeypatch.setattr("sandbox.report.over_tasks.RESAMPLES", 100)
+
+
+@pytest.mark.usefixtures("few")
 def test_tasks_are_counted_by_their_verdicts(tmp_path: Path) -> None:
     comparison = made(tmp_path, {"a": 20.0, "b": 30.0, "c": -20.0, "d": -0.035})
     conv, coord = over_tasks(comparison)
@@ -93,6 +102,7 @@ def test_nothing_to_say_over_one_task_or_without_a_common_score(tmp_path: Path) 
     assert over_tasks_table(replace(two, scores=SCORES[:1])) is None
 
 
+@pytest.mark.usefixtures("few")
 def test_missing_runs_are_missing(tmp_path: Path) -> None:
     two = made(tmp_path, {"a": 1.0, "b": 1.0})
     kept = tuple(row for row in two.rows if row.cell.arm == "conv" or row.cell.task == "a")
