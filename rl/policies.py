@@ -7,7 +7,7 @@
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -140,24 +140,31 @@ POLICIES: dict[Literal["shared", "actor"], type[KeepingPolicy]] = {
 }
 
 
-@torch.no_grad()
 def seed_policy(policy: ActorCriticPolicy, seed: int) -> None:
     """Draws every weight anew, so that both arms start from the same content weights at one seed.
 
     The law is stable-baselines3's for actor and critic: orthogonal, gain sqrt(2), 0.01 for the actions and 1 for the
-    value, biases 0. The content part of a coordinate layer is drawn by itself, from a stream keyed by (seed, the
-    layer's name); the coordinate part is normal, with the content's standard deviation, from a second stream.
+    value, biases 0; see `draw_weights`.
     """
-    gains = {"action_net": 0.01, "value_net": 1.0}
-    for name, layer in policy.named_modules():
+    draw_weights(policy, seed, "policy", {"action_net": 0.01, "value_net": 1.0})
+
+
+@torch.no_grad()
+def draw_weights(network: nn.Module, seed: int, key: str, gains: Mapping[str, float]) -> None:
+    """Draws every weight anew: orthogonal, gain sqrt(2) where ``gains`` says no other for a layer's name, biases 0.
+
+    The content part of a coordinate layer is drawn by itself, from a stream keyed by (seed, key, the layer's name); the
+    coordinate part is normal, with the content's standard deviation, from a second stream.
+    """
+    for name, layer in network.named_modules():
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
         content = torch.empty(layer.weight.shape)
-        nn.init.orthogonal_(content, gains.get(name, math.sqrt(2.0)), keyed_generator(seed, "policy", name, "content"))
+        nn.init.orthogonal_(content, gains.get(name, math.sqrt(2.0)), keyed_generator(seed, key, name, "content"))
         layer.weight.copy_(content)
         if isinstance(layer, CoordConv2d):
             noise = torch.randn(
-                layer.coordinate_weight.shape, generator=keyed_generator(seed, "policy", name, "coordinates")
+                layer.coordinate_weight.shape, generator=keyed_generator(seed, key, name, "coordinates")
             )
             layer.coordinate_weight.copy_(noise * content.std())
         if layer.bias is not None:

@@ -1,0 +1,1 @@
+"""Learning from stored play: what an actor records, the store it is drawn from, and the learner."""
