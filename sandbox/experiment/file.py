@@ -77,7 +77,7 @@ class Experiment:
             names = [arm] if self.variants else self.arms
             self._checked.update({(name, task): self._of_file(name, task) for name in names})
         config = self._checked[arm, task]
-        values = (config.shrunk() if smoke else config).model_dump()
+        values = (config.shrunk() if smoke else config).model_dump(exclude_unset=True)  # defaults may follow from others
         return validated(study_spec(self.study).config, {**values, **(overrides or {})}, COMMAND_LINE)
 
     def _of_file(self, arm: str, task: str | None) -> Config:
