@@ -121,7 +121,8 @@ def test_a_step_plays_and_learns_and_says_so_under_stable_baselines3_s_tags() ->
     assert rows[29].keys() - rows[0].keys() >= {"time/fps", "rollout/ep_rew_mean", "rollout/ep_len_mean"}
     assert float(rows[29]["rollout/ep_len_mean"]) == 101  # frames: games are cut there, after FIRE
     assert all(torch.isfinite(value) for row in rows for value in row.values())
-    changed = [name for name, value in study.agent.model.policy.state_dict().items() if not torch.equal(value, before[name])]
+    after = study.agent.model.policy.state_dict()
+    changed = [name for name, value in after.items() if not torch.equal(value, before[name])]
     assert any("cnn.0.weight" in name for name in changed)
     assert study.agent.model.num_timesteps == 30 * 4
 
