@@ -18,7 +18,7 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from torch.optim import Optimizer
 
@@ -41,7 +41,7 @@ class Agent(ABC):
         optimiser: whose state a checkpoint holds.
     """
 
-    policy: ActorCriticPolicy
+    policy: BasePolicy
     optimiser: Optimizer
 
     @abstractmethod
@@ -63,7 +63,7 @@ class Agent(ABC):
         """What it sees now."""
 
     @abstractmethod
-    def drawing(self, policy: ActorCriticPolicy, generator: torch.Generator) -> AbstractContextManager[None]:
+    def drawing(self, policy: BasePolicy, generator: torch.Generator) -> AbstractContextManager[None]:
         """Inside, the policy, or a copy of it, draws its actions from a stream."""
 
 
@@ -135,7 +135,7 @@ class OnPolicy(Agent):
         assert isinstance(found, np.ndarray)
         return found
 
-    def drawing(self, policy: ActorCriticPolicy, generator: torch.Generator) -> AbstractContextManager[None]:
+    def drawing(self, policy: BasePolicy, generator: torch.Generator) -> AbstractContextManager[None]:
         """Inside, the policy draws its actions from a stream."""
         assert isinstance(policy, KeepingPolicy)
         return policy.drawing_from(generator)

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 from jaxtyping import Float, UInt8
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
@@ -80,26 +80,27 @@ def knowing_only(policy: nn.Module, known: Float[Tensor, "b 1 h w"]) -> Iterator
 
 
 @contextmanager
-def without_coordinates(policy: ActorCriticPolicy) -> Iterator[ActorCriticPolicy]:
+def without_coordinates(policy: BasePolicy) -> Iterator[BasePolicy]:
     """A copy of a policy that cannot tell one place from another by its coordinates."""
     blind = _copied(policy)
     with knowing_only(blind, torch.zeros(1, 1, 1, 1, device=policy.device)):
         yield blind
 
 
-def _copied(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+def _copied(policy: BasePolicy) -> BasePolicy:
     """A copy to look into; of a compiled network, one that is not."""
     # The policy's newest distribution may hang on a graph, which cannot be copied; looks replace it.
-    return deepcopy(policy, {id(policy.action_dist): copy(policy.action_dist)})
+    own: Any = cast(Any, policy).action_dist
+    return deepcopy(policy, {id(own): copy(own)})
 
 
-def has_planes(policy: ActorCriticPolicy) -> bool:
+def has_planes(policy: BasePolicy) -> bool:
     """Whether a policy sees planes of 0 and 1, as of MinAtar, rather than pictures of bytes."""
     return bool(cast(spaces.Box, policy.observation_space).high.max() == 1)
 
 
 def picture_map(
-    policy: ActorCriticPolicy, picture: UInt8[Tensor, "c h w"], window: int = WINDOW, stride: int = STRIDE
+    policy: BasePolicy, picture: UInt8[Tensor, "c h w"], window: int = WINDOW, stride: int = STRIDE
 ) -> Float[Tensor, "h w"]:
     """Share of choices, 0 to 1, that would be others if a place of the picture were blurred; of planes: emptied.
 
@@ -113,7 +114,7 @@ def picture_map(
 
 
 def coordinate_map(
-    policy: ActorCriticPolicy, picture: UInt8[Tensor, "c h w"], window: int = WINDOW, stride: int = STRIDE
+    policy: BasePolicy, picture: UInt8[Tensor, "c h w"], window: int = WINDOW, stride: int = STRIDE
 ) -> Float[Tensor, "h w"]:
     """Share of choices, 0 to 1, that would be others if the coordinates of a place were an average place's."""
     shown = picture[None].float()
@@ -125,8 +126,8 @@ def coordinate_map(
     return _occluded(chances, picture, *((1, 1) if has_planes(policy) else (window, stride)))
 
 
-def _chances(policy: ActorCriticPolicy, pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b actions"]:
-    distribution: Any = policy.get_distribution(pictures).distribution
+def _chances(policy: BasePolicy, pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b actions"]:
+    distribution: Any = cast(Any, policy).get_distribution(pictures).distribution
     chances: Tensor = distribution.probs
     return chances.float()
 
@@ -179,7 +180,7 @@ def reference_game(
     return np.stack(seen), np.stack(screens)
 
 
-def saliency_film(policy: ActorCriticPolicy, seen: UInt8[np.ndarray, "t c h w"], screens: Frames) -> Sheet:
+def saliency_film(policy: BasePolicy, seen: UInt8[np.ndarray, "t c h w"], screens: Frames) -> Sheet:
     """The game in grey, what the policy looks at in orange; right, where it has coordinates, what they decide in blue.
 
     Args:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float64
 from lightning_fabric import Fabric
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from rl.agents import WINDOW, Agent, Game, make_agent
@@ -129,7 +129,7 @@ class RlStudy(Study[RlConfig], Filmed):
             "score/games": float(len(returns)),
         }
 
-    def _games(self, policy: ActorCriticPolicy) -> tuple[Float64[np.ndarray, " games"], Float64[np.ndarray, " games"]]:
+    def _games(self, policy: BasePolicy) -> tuple[Float64[np.ndarray, " games"], Float64[np.ndarray, " games"]]:
         """Returns and lengths in frames of whole games; each policy has the same starts and draws of actions."""
         config = self.config
         env = self._games_of(min(config.games, _AT_ONCE))

@@ -16,6 +16,8 @@ from torchrl.data import Categorical
 from torchrl.modules import QValueActor
 from torchrl.objectives import DQNLoss, HardUpdate
 
+_TARGET = "target_value_network"
+
 
 class Learner:
     """Learns values of actions from samples of a store.
@@ -41,13 +43,15 @@ class Learner:
             loss_function=loss, double_dqn=True, delay_value=True, reduction="mean",
         )  # fmt: skip
         self.loss.make_value_estimator(gamma=gamma)
-        self.target = HardUpdate(self.loss, value_network_update_interval=target_every)
+        # Its own interval lasts a step longer than it says, and its count is in no checkpoint: 0 copies at every step.
+        self._target, self._every = HardUpdate(self.loss, value_network_update_interval=0), target_every
 
-    def learn(self, batch: TensorDict) -> tuple[Float[Tensor, ""], Float[Tensor, " b"]]:
+    def learn(self, batch: TensorDict, number: int) -> tuple[Float[Tensor, ""], Float[Tensor, " b"]]:
         """One update.
 
         Args:
             batch: as `rl.replay.store.Store.sample` gives it, on the network's device.
+            number: of the update, from 1 on; multiples of ``target_every`` end with a copy of the network.
 
         Returns:
             The loss, and the new priorities: absolute temporal-difference errors before the update.
@@ -57,6 +61,15 @@ class Learner:
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self._norm)
         self.optimiser.step()
-        self.target.step()
+        if number % self._every == 0:
+            self._target.step()
         # TorchRL writes the square of the error.
         return loss.detach(), cast(Tensor, batch["td_error"]).reshape(-1).sqrt().cpu()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The target's weights."""
+        return {name: value for name, value in self.loss.state_dict().items() if name.startswith(_TARGET)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Puts them back."""
+        self.loss.load_state_dict(state, strict=False)

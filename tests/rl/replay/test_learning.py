@@ -1,5 +1,6 @@
 """Actor, store and learner on a corridor whose values are known."""
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from rl.replay.actor import Actor
 from rl.replay.learner import Learner
 from rl.replay.store import Size, Store
-from rl.replay.values import QNetwork, actor_epsilons, epsilon_greedy, seed_values
+from rl.replay.values import QPolicy, actor_epsilons, epsilon_greedy, seed_values
 from sandbox.nn.coordconv import CoordConv2d
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -19,8 +20,9 @@ from chain import LENGTH, Chain, cell, true_values  # noqa: E402
 GAMMA = 0.9
 
 
-def network(*, coord: bool = True, stack: int = 1) -> QNetwork:
-    made = QNetwork(Chain(1, stack=stack).observation_space, 2, 32, coord=coord, width=4, kernels=((3, 2),))
+def network(*, coord: bool = True, stack: int = 1) -> QPolicy:
+    env = Chain(1, stack=stack)
+    made = QPolicy(env.observation_space, env.action_space, 32, coord=coord, width=4, kernels=((3, 2),))
     seed_values(made, 0)
     return made
 
@@ -36,7 +38,7 @@ def learned(n_steps: int, stack: int, steps: int, *, own_priorities: bool, coord
         chunk = actor.play(step, 1 if step else 100, lambda step: torch.ones(4))
         store.add(chunk, None if own_priorities else np.ones(len(chunk.action)))
         batch = store.sample(32, 0, step)
-        store.update(batch["index"], learner.learn(batch)[1])
+        store.update(batch["index"], learner.learn(batch, step + 1)[1])
     assert {game["r"] for game in actor.games} == {0.0, 1.0}
     cells = np.arange(LENGTH - 1)
     seen = np.stack([cell(np.maximum(cells - age, 0)) for age in reversed(range(stack))], 1)
@@ -72,7 +74,7 @@ def test_the_loss_is_the_weighted_error_of_double_q_learning() -> None:
     actor = Actor(Chain(4, most=30), values, stack=1, n_steps=3, gamma=GAMMA, seed=0)
     store.add(actor.play(0, 40, lambda step: torch.ones(4)))
     batch = store.sample(16, 0, 1)
-    loss, errors = learner.learn(batch)
+    loss, errors = learner.learn(batch, 1)
     older = network()
     with torch.no_grad():
         chosen = values(batch["next", "observation"]).argmax(1, keepdim=True)
@@ -120,3 +122,25 @@ def test_both_arms_start_from_the_same_content_weights() -> None:
         layer = coord.get_submodule(name.rpartition(".")[0])
         if not (isinstance(layer, CoordConv2d) and "coordinate" in name):
             assert torch.equal(parameter, theirs[name])
+
+
+def test_the_target_is_copied_when_its_number_comes_and_survives_a_checkpoint() -> None:
+    values, other = network(), network()
+    store = Store(Size(200, 10**7), (1, 10, 10), 1, alpha=0.6, beta=0.4)
+    store.add(Actor(Chain(4), values, stack=1, n_steps=3, gamma=GAMMA, seed=0).play(0, 40, lambda step: torch.ones(4)))
+
+    def made(policy: QPolicy) -> Learner:
+        optimiser = torch.optim.SGD(policy.parameters(), 0.1)
+        return Learner(policy, 2, optimiser, gamma=GAMMA, target_every=3, max_grad_norm=10.0)
+
+    learner, states = made(values), []
+    for number in range(1, 5):
+        learner.learn(store.sample(16, 0, number), number)
+        states.append({name: value.clone() for name, value in learner.state_dict().items()})
+    same = [all(torch.equal(one[name], two[name]) for name in one) for one, two in itertools.pairwise(states)]
+    assert same == [True, False, True]
+    again = made(other)
+    again.load_state_dict(states[-1])
+    assert states[-1].keys() == again.state_dict().keys()
+    assert all(torch.equal(value, states[-1][name]) for name, value in again.state_dict().items())
+    assert not torch.equal(next(other.parameters()), next(values.parameters()))  # the network is another's to restore

@@ -1,0 +1,115 @@
+"""Q-learning agents: DQN, whose games all explore alike, and Ape-X, whose games are actors with an exploration of their own.
+
+DQN here is double, dueling, prioritised and of several steps (Hessel et al. 2018, arXiv 1710.02298, without noisy layers and distributions);
+Ape-X: Horgan et al. 2018 (arXiv 1803.00933). Both are the same actor, store and learner in one process.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from stable_baselines3.common.policies import BasePolicy
+from torch import Tensor
+
+from rl.agents import WINDOW, Agent, Game, network_of
+from rl.replay.actor import Actor
+from rl.replay.learner import Learner
+from rl.replay.store import Size, Store
+from rl.replay.values import QPolicy, actor_epsilons, falling_epsilon, seed_values
+from rl.spec import RlConfig
+from rl.vector import GameVecEnv
+from sandbox.nn.blocks import channels_last
+
+
+class QLearning(Agent):
+    """Plays ``batch`` agent steps, then learns ``updates`` times from ``minibatch`` transitions each.
+
+    The store is not part of a checkpoint: a run that goes on plays ``learning_starts`` steps first, as one that begins
+    does, and learns nothing meanwhile.
+
+    Args:
+        config: the run's.
+        env: its games.
+        device: where the network is.
+        bf16: whether it runs in bfloat16.
+    """
+
+    def __init__(self, config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool) -> None:
+        self.config, self.env = config, env
+        network = network_of(config, bf16=bf16)
+        self.policy: QPolicy = QPolicy(env.observation_space, env.action_space, epsilon=config.play_epsilon, **network)
+        seed_values(self.policy, config.seed)
+        layout = torch.channels_last if channels_last(torch.device(device).type, bf16) else torch.contiguous_format
+        self.policy.to(device, memory_format=layout)
+        self.optimiser = torch.optim.Adam(self.policy.parameters(), config.lr, eps=config.adam_eps,
+                                          fused=torch.device(device).type in ("cpu", "cuda"))  # fmt: skip
+        stack = env.stack
+        picture = (env.observation_space.shape[0] // stack, *env.observation_space.shape[1:])
+        self.store = Store(Size(config.replay, config.replay_bytes), picture, stack, alpha=config.alpha,
+                           beta=config.beta)  # fmt: skip
+        self.actor = Actor(env, self.policy, stack=stack, n_steps=config.multi_step, gamma=config.gamma,
+                           seed=config.seed)  # fmt: skip
+        self.learner = Learner(
+            self.policy, int(env.action_space.n), self.optimiser, gamma=config.gamma, target_every=config.target_every,
+            max_grad_norm=config.max_grad_norm,
+        )  # fmt: skip
+        self._largest = 1.0  # priority so far
+
+    def begin(self, games: Sequence[Game]) -> None:
+        """Starts the games."""
+        self.actor.games = list(games)
+
+    def update(self, step: int) -> dict[str, float]:
+        """Some play, and what is learned from all that is stored."""
+        config, each = self.config, self.config.n_steps
+        first = (step - 1) * each
+        if not len(self.store):
+            self._fill(first)
+        self._keep(first, each)
+        losses = []
+        for update in range(config.updates):
+            batch = self.store.sample(config.minibatch, config.seed, step, update)
+            loss, errors = self.learner.learn(batch.to(self.policy.device))
+            self._largest = max(self._largest, float(errors.max()))
+            self.store.update(batch["index"], errors)
+            losses.append(loss)
+        return {"train/loss": float(torch.stack(losses).mean()), "train/epsilon": float(self.epsilons(first).mean())}
+
+    def _fill(self, first: int) -> None:
+        """Play by the policy as it is, before there is anything to learn from; its draws are those before step 0."""
+        steps = -(-self.config.learning_starts // self.config.envs)
+        self._keep(first - steps, steps)
+
+    def _keep(self, first: int, count: int) -> None:
+        chunk = self.actor.play(first, count, self.epsilons)
+        own = self.config.agent == "apex"  # DQN's new transitions come first: Schaul et al. 2016, algorithm 1
+        self.store.add(chunk, None if own else np.full(len(chunk.action), self._largest, np.float32))
+
+    def epsilons(self, step: int) -> Float[Tensor, " envs"]:
+        """Exploration of each game at a step of its own."""
+        config = self.config
+        if config.agent == "apex":
+            return actor_epsilons(config.envs)
+        last = int(config.explore * config.steps * config.n_steps)
+        return torch.full((config.envs,), falling_epsilon(max(step, 0), last, 1.0, config.end_epsilon))
+
+    @property
+    def games(self) -> list[Game]:
+        """The newest whole games."""
+        del self.actor.games[:-WINDOW]
+        return list(self.actor.games)
+
+    @property
+    def observations(self) -> np.ndarray:
+        """What it sees now."""
+        return self.actor.observations
+
+    def drawing(self, policy: BasePolicy, generator: torch.Generator) -> AbstractContextManager[None]:
+        """Inside, the policy draws its actions from a stream."""
+        assert isinstance(policy, QPolicy)
+        return policy.drawing_from(generator)
+
+
+
