@@ -53,7 +53,8 @@ OWNERS: dict[str, str] = {
 def suite_name(env: str) -> str:
     """The suite that an environment's name points to: what stands before the colon; without one Atari."""
     before, colon, _ = env.partition(":")
-    return before.strip().lower() if colon else "minatar" if env.strip().lower().startswith("minatar/") else "atari"
+    own = env.strip().lower().startswith(("minatar/", "minatar_"))  # gymnasium's way, and that of our folders
+    return before.strip().lower() if colon else "minatar" if own else "atari"
 
 
 def recipe(agent: str, suite: str) -> Mapping[str, Any]:

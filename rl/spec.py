@@ -168,8 +168,9 @@ class RlConfig(Config):
 
     @classmethod
     def task_name(cls, text: str) -> str:
-        """The environment's one name: ``MsPacman`` for ``ms_pacman`` or ``ALE/MsPacman-v5``."""
-        return canonical(text)
+        """``MsPacman`` for ``ms_pacman`` or ``ALE/MsPacman-v5``, ``minatar_breakout`` for ``minatar:breakout``."""
+        env = canonical(text)
+        return env if suite_of(env) is SUITES["atari"] else suite_of(env).folder(env)
 
     @property
     def task_folder(self) -> str:
