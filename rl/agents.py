@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,14 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
+from torch import Tensor
 from torch.optim import Optimizer
 
 from rl.one_pass import KeepingPolicy, OnePassA2C
 from rl.policies import POLICIES, CoordCNN, seed_policy
 from rl.spec import RlConfig, parse_kernels
 from rl.vector import GameVecEnv
+from sandbox.base.errors import UserError
 from sandbox.base.seeding import keyed_generator
 from sandbox.nn.blocks import channels_last
 
@@ -61,6 +64,13 @@ class Agent(ABC):
     @abstractmethod
     def observations(self) -> np.ndarray:
         """What it sees now."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold beside network and optimiser; nothing, unless overridden."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:  # noqa: B027
+        """Puts it back."""
 
     @abstractmethod
     def drawing(self, policy: BasePolicy, generator: torch.Generator) -> AbstractContextManager[None]:
@@ -152,11 +162,15 @@ def _shuffling(generator: torch.Generator) -> Iterator[None]:
         np.random.set_state(before)  # noqa: NPY002
 
 
-def _network(config: RlConfig, *, bf16: bool) -> dict[str, Any]:
-    """The policy's arguments that agents share."""
+def network_of(config: RlConfig, *, bf16: bool) -> dict[str, Any]:
+    """The arguments of `rl.policies.CoordCNN` that agents share."""
     names = "coord", "coord_layers", "with_r", "padding_mode", "pooling", "width", "features_dim"
-    network = {name: getattr(config, name) for name in names} | {"kernels": parse_kernels(config.kernels)}
-    return {"features_extractor_class": CoordCNN, "features_extractor_kwargs": {**network, "bf16": bf16},
+    network = {name: getattr(config, name) for name in names}
+    return network | {"kernels": parse_kernels(config.kernels), "bf16": bf16}
+
+
+def _network(config: RlConfig, *, bf16: bool) -> dict[str, Any]:
+    return {"features_extractor_class": CoordCNN, "features_extractor_kwargs": network_of(config, bf16=bf16),
             "net_arch": []}  # fmt: skip
 
 
@@ -193,7 +207,20 @@ def make_ppo(config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool) -> O
     return OnPolicy(model, config, bf16=bf16, shuffles=True)
 
 
-AGENTS: dict[str, Callable[..., Agent]] = {"a2c": make_a2c, "ppo": make_ppo}
+def make_q(config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool) -> Agent:
+    """DQN and Ape-X, see `rl.replay.agent`; TorchRL is imported here alone.
+
+    Raises:
+        UserError: it is not installed, or the replay does not fit its memory.
+    """
+    if find_spec("torchrl") is None:
+        raise UserError(f"{config.agent} needs TorchRL, which is not installed: pip install 'coordconv-sandbox[apex]'")
+    from rl.replay.agent import QLearning
+
+    return QLearning(config, env, device, bf16=bf16)
+
+
+AGENTS: dict[str, Callable[..., Agent]] = {"a2c": make_a2c, "ppo": make_ppo, "dqn": make_q, "apex": make_q}
 
 
 def make_agent(config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool = False) -> Any:

@@ -229,7 +229,12 @@ class AtariVecEnv(GameVecEnv):
         self._now = self._now.with_row(i, row)
         return row, bool(self._lost(row, over)[0])
 
-    # ---- what stable-baselines3 asks for beside
+    # ---- what is asked for beside
+
+    @property
+    def stack(self) -> int:
+        """Pictures in an observation."""
+        return self.protocol.stack
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """The games in colour, ``(h, w, 3)`` uint8 each, at the screen's own resolution (most: 210x160).

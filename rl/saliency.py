@@ -153,7 +153,7 @@ def _occluded(
 
 def reference_game(
     env: GameVecEnv, frames: int, generator: torch.Generator, skipped: int, held: int
-) -> tuple[UInt8[np.ndarray, "t c h w"], Frames]:
+) -> tuple[UInt8[np.ndarray, "t c rows columns"], Frames]:
     """A game that depends on the environment's seed and the generator alone, whoever is to look at it.
 
     Random actions, each held for some steps. A trained agent's game would be its own: every agent must be asked about
@@ -180,7 +180,7 @@ def reference_game(
     return np.stack(seen), np.stack(screens)
 
 
-def saliency_film(policy: BasePolicy, seen: UInt8[np.ndarray, "t c h w"], screens: Frames) -> Sheet:
+def saliency_film(policy: BasePolicy, seen: UInt8[np.ndarray, "t c rows columns"], screens: Frames) -> Sheet:
     """The game in grey, what the policy looks at in orange; right, where it has coordinates, what they decide in blue.
 
     Args:

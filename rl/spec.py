@@ -18,7 +18,7 @@ Padding = Literal["none", "zeros", "reflect", "replicate", "circular"]
 Pooling = Literal["flatten", "mean", "max"]
 Heads = Literal["shared", "actor"]
 Kernels = tuple[tuple[int, int], ...]  # kernel size and stride of each convolution
-_PPO = recipe("ppo", "atari")
+_PPO, _DQN = recipe("ppo", "atari"), recipe("dqn", "atari")
 ZOO = "RL Baselines3 Zoo"
 SB3 = "stable-baselines3's default, which the Zoo keeps"
 
@@ -40,11 +40,17 @@ def _usual(field: str, text: str, **bounds: Any) -> Any:
     return Field(USUAL[field], description=f"{text}; {told(field)}", **bounds)
 
 
+def _q(field: str, text: str, **bounds: Any) -> Any:
+    """A field of agents that learn from what they keep; `Field` of DQN's on Atari."""
+    return Field(_DQN[field], description=f"dqn, apex: {text}; {told(field)}", **bounds)
+
+
 class RlConfig(Config):
     """An agent in an environment. What is not given is as published for the two: `rl.recipes`, and each field's help.
 
     A step is one update: of A2C on ``batch`` agent steps, ``envs`` games times ``batch / envs`` steps each; of PPO
-    ``epochs`` times on these, ``minibatch`` at a time.
+    ``epochs`` times on these, ``minibatch`` at a time; DQN and Ape-X play ``batch`` agent steps and learn ``updates``
+    times from ``minibatch`` of all that is kept.
     """
 
     task_field: ClassVar[str] = "env"
@@ -58,7 +64,8 @@ class RlConfig(Config):
         "MsPacman", description="a game of ale-py by any of its names, MsPacman, ms_pacman; or of MinAtar, "
         "minatar:breakout"
     )  # fmt: skip
-    agent: AgentName = Field("a2c", description="what learns: stable-baselines3's A2C or PPO")
+    agent: AgentName = Field("a2c", description="what learns: stable-baselines3's A2C or PPO; "
+                             "dqn, or apex, whose games explore each in their own measure (extra: apex)")  # fmt: skip
     steps: int = _usual("steps", "updates (10 M agent steps; MinAtar: 2 M)", ge=1, le=10**9)
     batch: int = _usual("batch", f"agent steps in an update: envs x 5 of a2c ({SB3}), x 128 of ppo ({ZOO})",
                         ge=2, le=2**20)  # fmt: skip
@@ -97,6 +104,21 @@ class RlConfig(Config):
     minibatch: int = Field(_PPO["minibatch"], ge=2, le=2**20, description=f"ppo: of one gradient ({ZOO})")
     clip: float = Field(_PPO["clip"], gt=0, le=1, description=f"ppo: bound of a choice's new chances ({ZOO})")
     adam_eps: float = Field(_PPO["adam_eps"], gt=0, le=1, description=f"ppo: Adam's epsilon ({SB3})")
+
+    updates: int = _q("updates", "of a step, after batch agent steps", ge=1, le=10**4)
+    multi_step: int = _q("multi_step", "agent steps of a transition (Horgan et al. 2018)", ge=1, le=100)
+    replay: int = _q("replay", f"transitions that are kept ({ZOO}; Horgan et al. 2018)", ge=2, le=10**8)
+    replay_bytes: int = _q("replay_bytes", "memory that they may take", ge=1, le=10**13)
+    learning_starts: int = _q("learning_starts", "agent steps before the first update, also when a run goes on",
+                              ge=1, le=10**8)  # fmt: skip
+    target_every: int = _q("target_every", "updates between two copies of the network as its own target",
+                           ge=1, le=10**8)  # fmt: skip
+    alpha: float = _q("alpha", "transitions are drawn in proportion to priority ** alpha", ge=0, le=1)
+    beta: float = _q("beta", "how much of the bias of prioritised draws is weighed away", ge=0, le=1)
+    explore: float = Field(_DQN["explore"], ge=0, le=1, description=f"dqn: share of the run over which random actions "
+                           f"become as few as end_epsilon ({ZOO})")  # fmt: skip
+    end_epsilon: float = Field(_DQN["end_epsilon"], ge=0, le=1, description=f"dqn: share of random actions then ({ZOO})")
+    play_epsilon: float = _q("play_epsilon", "share of random actions in evaluation and film (ours)", ge=0, le=1)
 
     frameskip: int = _usual("frameskip", "Atari: emulator frames in an agent step", ge=1, le=64)
     sticky: float = _usual(
@@ -150,10 +172,10 @@ class RlConfig(Config):
         if self.agent == "ppo" and self.batch % self.minibatch:
             raise ValueError(f"minibatch ({self.minibatch}) must divide batch ({self.batch})")
         usual = recipe(self.agent, self.suite)
-        for name, owner in OWNERS.items():
+        for name, owners in OWNERS.items():
             value, own = getattr(self, name), usual.get(name, type(self).model_fields[name].default)
-            if owner not in (self.agent, self.suite) and value != own:
-                raise ValueError(f"{name} ({value}) is a setting of {owner} alone: leave it out here")
+            if not {self.agent, self.suite} & set(owners) and value != own:
+                raise ValueError(f"{name} ({value}) is a setting of {' and '.join(owners)} alone: leave it out here")
         return self
 
     @property
@@ -162,14 +184,20 @@ class RlConfig(Config):
         return suite_name(self.env)
 
     @property
+    def keeps(self) -> bool:
+        """Whether the agent learns from all that it keeps, not from the newest play alone."""
+        return self.agent in OWNERS["replay"]
+
+    @property
     def n_steps(self) -> int:
         """Agent steps of each game in an update."""
         return self.batch // self.envs
 
     @classmethod
     def task_name(cls, text: str) -> str:
-        """The environment's one name: ``MsPacman`` for ``ms_pacman`` or ``ALE/MsPacman-v5``."""
-        return canonical(text)
+        """``MsPacman`` for ``ms_pacman`` or ``ALE/MsPacman-v5``, ``minatar_breakout`` for ``minatar:breakout``."""
+        env = canonical(text)
+        return env if suite_of(env) is SUITES["atari"] else suite_of(env).folder(env)
 
     @property
     def task_folder(self) -> str:
@@ -194,6 +222,7 @@ class RlConfig(Config):
         fields: dict[str, Any] = {"envs": 2, "width": 4, "games": 2, "saliency": 4, "max_frames": 400}
         fields |= {"threads": 1} if self.suite == "atari" else {}
         fields |= {"minibatch": 2, "epochs": 2} if self.agent == "ppo" else {}
+        fields |= {"minibatch": 2, "updates": 1, "replay": 500, "learning_starts": 20} if self.keeps else {}
         return super().shrunk().model_copy(update=fields)
 
 
@@ -255,6 +284,6 @@ CAPTIONS = Captions(
     "slightly worse on 1.",
 )
 SPEC = StudySpec(
-    "rl", "agents, A2C or PPO, on Atari's or MinAtar's games; ends with whole games and a film of play",
+    "rl", "agents, A2C, PPO, DQN or Ape-X, on Atari's or MinAtar's games; ends with whole games and a film of play",
     RlConfig, scores, "rl.study:RlStudy", CAPTIONS, default="rl/mspacman", failed=failed,
 )  # fmt: skip

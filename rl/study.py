@@ -66,12 +66,15 @@ class RlStudy(Study[RlConfig], Filmed):
             rows[-len(self.games) :] = torch.tensor(
                 [[game["r"], game["l"]] for game in self.games], dtype=torch.float64
             )
-        return {"record": {"games": rows}}
+        own = self.agent.state_dict()
+        return {"record": {"games": rows}, **({"agent": own} if own else {})}
 
     def load_state_dict(self, state: State) -> None:
         """Puts the games back."""
         rows = state["record"]["games"].tolist()
         self.games = [{"r": r, "l": frames, "t": 0.0} for r, frames in rows if not math.isnan(r)]
+        if "agent" in state:
+            self.agent.load_state_dict(state["agent"])
 
     # ---- training
 

@@ -23,6 +23,11 @@ class GameVecEnv(VecEnv):
         super().__init__(num_envs, observations, actions)
 
     @property
+    def stack(self) -> int:
+        """Pictures in an observation, on top of one another."""
+        return 1
+
+    @property
     @abstractmethod
     def is_closed(self) -> bool:
         """Whether `close` was called."""

@@ -28,7 +28,7 @@ def canonical(name: str) -> str:
     Raises:
         UserError: there is no such game; the message has the nearest name.
     """
-    bare = re.sub(r"^minatar[:/]|-v\d+$", "", name.strip(), flags=re.IGNORECASE)
+    bare = re.sub(r"^minatar[:/_]|-v\d+$", "", name.strip(), flags=re.IGNORECASE)
     plain = {game.replace("_", ""): game for game in GAMES}
     found = plain.get(re.sub(r"[\s_-]", "", bare).lower())
     if found is None:

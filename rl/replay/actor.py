@@ -27,7 +27,8 @@ class Actor:
         key: tells this actor's draws from those of others.
 
     Attributes:
-        games: whole games that ended since they were last taken, as stable-baselines3's Monitor writes them.
+        games: whole games that ended, the newest last, as stable-baselines3's Monitor writes them.
+        observations: what is seen now.
     """
 
     def __init__(
@@ -35,9 +36,8 @@ class Actor:
     ) -> None:
         self.env, self.network, self.key, self.seed = env, network, key, seed
         self.games: list[dict[str, float]] = []
-        self._stack, self._n_steps, self._gamma = stack, n_steps, gamma
-        self._recorder: Recorder | None = None
-        self._obs = np.empty(0, np.uint8)
+        self._recorder = Recorder(stack, n_steps, gamma)
+        self.observations = np.empty(0, np.uint8)
 
     def play(self, first: int, count: int, epsilons: Callable[[int], Float[Tensor, " n"]]) -> Chunk:
         """Plays ``count`` steps of every game, numbers ``first`` and on; what ended of them.
@@ -47,20 +47,23 @@ class Actor:
             count: steps.
             epsilons: of a step's number, for each game: the probability of an action by chance.
         """
-        if self._recorder is None:
-            self._recorder = Recorder(self._stack, self._n_steps, self._gamma)
-            self._obs = np.asarray(self.env.reset())
+        if not len(self.observations):
+            self.begin()
         for step in range(first, first + count):
-            self._step(step, epsilons(step), self._recorder)
+            self._step(step, epsilons(step))
         return self._recorder.take()
 
-    def _step(self, step: int, epsilons: Float[Tensor, " n"], recorder: Recorder) -> None:
-        values = self.values(self._obs)
-        recorder.see(self._obs, values.numpy())
+    def begin(self) -> None:
+        """Starts the games."""
+        self.observations = np.asarray(self.env.reset())
+
+    def _step(self, step: int, epsilons: Float[Tensor, " n"]) -> None:
+        values = self.values(self.observations)
+        self._recorder.see(self.observations, values.numpy())
         actions = epsilon_greedy(values, epsilons, keyed_generator(self.seed, self.key, step)).numpy()
         obs, rewards, ended, infos = self.env.step(actions)
-        recorder.act(actions, values.numpy(), np.asarray(rewards), np.asarray(ended), self._last(ended, infos))
-        self._obs = np.asarray(obs)
+        self._recorder.act(actions, values.numpy(), np.asarray(rewards), np.asarray(ended), self._last(ended, infos))
+        self.observations = np.asarray(obs)
         self.games += [info["episode"] for info in infos if "episode" in info]
 
     def _last(self, ended: np.ndarray, infos: list[dict[str, Any]]) -> dict[int, tuple[np.ndarray, float | None]]:

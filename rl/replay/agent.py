@@ -60,6 +60,7 @@ class QLearning(Agent):
     def begin(self, games: Sequence[Game]) -> None:
         """Starts the games."""
         self.actor.games = list(games)
+        self.actor.begin()
 
     def update(self, step: int) -> dict[str, float]:
         """Some play, and what is learned from all that is stored."""
@@ -71,7 +72,8 @@ class QLearning(Agent):
         losses = []
         for update in range(config.updates):
             batch = self.store.sample(config.minibatch, config.seed, step, update)
-            loss, errors = self.learner.learn(batch.to(self.policy.device))
+            number = (step - 1) * config.updates + update + 1
+            loss, errors = self.learner.learn(batch.to(self.policy.device), number)
             self._largest = max(self._largest, float(errors.max()))
             self.store.update(batch["index"], errors)
             losses.append(loss)
@@ -94,6 +96,15 @@ class QLearning(Agent):
             return actor_epsilons(config.envs)
         last = int(config.explore * config.steps * config.n_steps)
         return torch.full((config.envs,), falling_epsilon(max(step, 0), last, 1.0, config.end_epsilon))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The target's weights, and the largest priority."""
+        return self.learner.state_dict() | {"largest": torch.tensor(self._largest)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Puts them back."""
+        self._largest = float(state["largest"])
+        self.learner.load_state_dict({name: value for name, value in state.items() if name != "largest"})
 
     @property
     def games(self) -> list[Game]:

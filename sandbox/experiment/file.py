@@ -81,11 +81,13 @@ class Experiment:
         if (arm, task) not in self._checked:
             names = [arm] if self.variants else self.arms
             self._checked.update({(name, task): self._of_file(name, task) for name in names})
-        config = self._checked[arm, task]
-        values = (config.shrunk() if smoke else config).model_dump(
-            exclude_unset=True
-        )  # defaults may follow from others
-        return validated(study_spec(self.study).config, {**values, **(overrides or {})}, COMMAND_LINE)
+        model, config, given = study_spec(self.study).config, self._checked[arm, task], dict(overrides or {})
+        # What was not set is left out: it may follow from what the overrides set, see `Config.following`.
+        values = config.model_dump(exclude_unset=True)
+        if smoke and model.following({**values, **given}):
+            config = validated(model, {**values, **given}, COMMAND_LINE)  # what shrinks may follow from them, too
+        values = config.shrunk().model_dump(exclude_unset=True) if smoke else values
+        return validated(model, {**values, **given}, COMMAND_LINE)
 
     def _of_file(self, arm: str, task: str | None) -> Config:
         settings = {} if task is None else self.tasks[task]

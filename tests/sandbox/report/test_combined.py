@@ -40,8 +40,8 @@ def made(root: Path, gains: dict[str | None, float], seeds: int = 8, **changes: 
                 run = Run(root / f"{task}" / arm / f"seed-{seed}", "toy", "x", arm, "32", config, task)
                 value = 0.3 * offset + seed + (arm == "coord_mean") * (gain + NOISE[seed])
                 value += arm.startswith("coord") * (1 + 0.01 * seed**2) + arm.endswith("mean") * 0.02 * seed
-                rows.append(Row(Cell(task, arm, seed), run.folder, "complete", run, {SCORE.tag: value},
-                                {"steps": 3, "seconds": 1.0}, {}, []))  # fmt: skip
+                costs = {"steps": 3, "images": 12, "seconds": 1.0, "steps_per_second": 3.0}
+                rows.append(Row(Cell(task, arm, seed), run.folder, "complete", run, {SCORE.tag: value}, costs, {}, []))
     return replace(
         Comparison("toy", "x", root, "x", "again", ARMS, tuple(gains), tuple(range(seeds)), (SCORE,), "steps",
                    tuple(rows), combinations=TWO), **changes,
