@@ -171,6 +171,8 @@ class RlConfig(Config):
             raise ValueError(f"batch ({self.batch}) must be a multiple of envs ({self.envs}), such as {5 * self.envs}")
         if self.agent == "ppo" and self.batch % self.minibatch:
             raise ValueError(f"minibatch ({self.minibatch}) must divide batch ({self.batch})")
+        if self.keeps and self.minibatch > self.replay:
+            raise ValueError(f"minibatch ({self.minibatch}) must not be larger than replay ({self.replay})")
         usual = recipe(self.agent, self.suite)
         for name, owners in OWNERS.items():
             value, own = getattr(self, name), usual.get(name, type(self).model_fields[name].default)

@@ -20,6 +20,7 @@ from rl.replay.store import Size, Store
 from rl.replay.values import QPolicy, actor_epsilons, falling_epsilon, seed_values
 from rl.spec import RlConfig
 from rl.vector import GameVecEnv
+from sandbox.base.errors import warn
 from sandbox.nn.blocks import channels_last
 
 
@@ -82,6 +83,9 @@ class QLearning(Agent):
     def _fill(self, first: int) -> None:
         """Play by the policy as it is, before there is anything to learn from; its draws are those before step 0."""
         steps = -(-self.config.learning_starts // self.config.envs)
+        if first:
+            warn(f"the replay is in no checkpoint: {steps * self.config.envs:,} agent steps are played before the run "
+                 "learns on")  # fmt: skip
         self._keep(first - steps, steps)
 
     def _keep(self, first: int, count: int) -> None:
