@@ -65,6 +65,11 @@ class Agent(ABC):
     def observations(self) -> np.ndarray:
         """What it sees now."""
 
+    @property
+    @abstractmethod
+    def images(self) -> Sequence[np.ndarray | None]:
+        """The same in colour, where its games have any."""
+
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint must hold beside network and optimiser; nothing, unless overridden."""
         return {}
@@ -145,6 +150,12 @@ class OnPolicy(Agent):
         assert isinstance(found, np.ndarray)
         return found
 
+    @property
+    def images(self) -> Sequence[np.ndarray | None]:
+        """The same in colour, where its games have any."""
+        assert self.model.env is not None
+        return self.model.env.get_images()
+
     def drawing(self, policy: BasePolicy, generator: torch.Generator) -> AbstractContextManager[None]:
         """Inside, the policy draws its actions from a stream."""
         assert isinstance(policy, KeepingPolicy)
@@ -215,6 +226,10 @@ def make_q(config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool) -> Age
     """
     if find_spec("torchrl") is None:
         raise UserError(f"{config.agent} needs TorchRL, which is not installed: pip install 'coordconv-sandbox[apex]'")
+    if config.actors:
+        from rl.replay.cluster import ApexOnRay
+
+        return ApexOnRay(config, env, device, bf16=bf16)
     from rl.replay.agent import QLearning
 
     return QLearning(config, env, device, bf16=bf16)

@@ -18,8 +18,18 @@ AgentName = Literal["a2c", "ppo", "dqn", "apex"]
 SuiteName = Literal["atari", "minatar"]
 
 _Q: dict[str, Any] = {
-    "envs": 16, "batch": 16, "lr_schedule": "constant", "gamma": 0.99, "multi_step": 3, "alpha": 0.6, "beta": 0.4,
-    "play_epsilon": 0.01, "steps": 625_000, "log_every": 500, "preview_every": 62_500, "checkpoint_every": 12_500,
+    "envs": 16,
+    "batch": 16,
+    "lr_schedule": "constant",
+    "gamma": 0.99,
+    "multi_step": 3,
+    "alpha": 0.6,
+    "beta": 0.4,
+    "play_epsilon": 0.01,
+    "steps": 625_000,
+    "log_every": 500,
+    "preview_every": 62_500,
+    "checkpoint_every": 12_500,
 }
 _AGENTS: dict[str, dict[str, Any]] = {
     "a2c": {
@@ -55,11 +65,25 @@ _SUITES: dict[str, dict[str, Any]] = {
 _PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     ("a2c", "minatar"): {"steps": 25_000, "preview_every": 2_500},  # 2 M agent steps
     ("ppo", "minatar"): {"steps": 1_954, "preview_every": 196},
-    ("dqn", "minatar"): {"steps": 31_250, "preview_every": 3_125, "checkpoint_every": 3_125, "learning_starts": 5_000,
-                         "lr": 2.5e-4},
-    ("apex", "minatar"): {"steps": 31_250, "preview_every": 3_125, "checkpoint_every": 3_125,
-                          "learning_starts": 5_000, "lr": 2.5e-4, "minibatch": 32, "updates": 4, "target_every": 250,
-                          "replay": 100_000, "replay_bytes": 10**9},
+    ("dqn", "minatar"): {
+        "steps": 31_250,
+        "preview_every": 3_125,
+        "checkpoint_every": 3_125,
+        "learning_starts": 5_000,
+        "lr": 2.5e-4,
+    },
+    ("apex", "minatar"): {
+        "steps": 31_250,
+        "preview_every": 3_125,
+        "checkpoint_every": 3_125,
+        "learning_starts": 5_000,
+        "lr": 2.5e-4,
+        "minibatch": 32,
+        "updates": 4,
+        "target_every": 250,
+        "replay": 100_000,
+        "replay_bytes": 10**9,
+    },
 }
 # Fields that some agents or one suite alone have a use for: anything but its recipe's value is refused elsewhere.
 OWNERS: dict[str, tuple[str, ...]] = {
@@ -67,9 +91,22 @@ OWNERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("minibatch", "adam_eps"), ("ppo", "dqn", "apex")),
     **dict.fromkeys(("rms_decay", "rms_eps"), ("a2c",)),
     **dict.fromkeys(("gae_lambda", "entropy", "value", "heads", "lr_schedule"), ("a2c", "ppo")),
-    **dict.fromkeys(("replay", "replay_bytes", "learning_starts", "target_every", "multi_step", "updates", "alpha",
-                     "beta", "play_epsilon"), ("dqn", "apex")),
+    **dict.fromkeys(
+        (
+            "replay",
+            "replay_bytes",
+            "learning_starts",
+            "target_every",
+            "multi_step",
+            "updates",
+            "alpha",
+            "beta",
+            "play_epsilon",
+        ),
+        ("dqn", "apex"),
+    ),
     **dict.fromkeys(("explore", "end_epsilon"), ("dqn",)),
+    **dict.fromkeys(("actors", "ray"), ("apex",)),
     **dict.fromkeys(("frameskip", "noop_max", "life_loss", "restart", "threads"), ("atari",)),
     "ramping": ("minatar",),
 }

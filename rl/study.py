@@ -111,7 +111,7 @@ class RlStudy(Study[RlConfig], Filmed):
         """The games, up to 16 of them: in colour, or the newest picture that the agent sees of each."""
         self._begin(0)
         newest = [grey[-1][..., None].repeat(3, -1) if picture is None else picture
-                  for grey, picture in zip(self.agent.observations, self.env.get_images(), strict=True)]  # fmt: skip
+                  for grey, picture in zip(self.agent.observations, self.agent.images, strict=True)]  # fmt: skip
         side = math.isqrt(min(len(newest), 16))
         return tile(np.stack(newest[: side**2])[None].transpose(0, 1, 4, 2, 3), (side, side))[0], {}
 

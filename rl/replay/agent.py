@@ -1,14 +1,17 @@
-"""Q-learning agents: DQN, whose games all explore alike, and Ape-X, whose games are actors with an exploration of their own.
+"""Q-learning agents: DQN, whose games all explore alike, and Ape-X, whose games explore each in their own measure.
 
-DQN here is double, dueling, prioritised and of several steps (Hessel et al. 2018, arXiv 1710.02298, without noisy layers and distributions);
-Ape-X: Horgan et al. 2018 (arXiv 1803.00933). Both are the same actor, store and learner in one process.
+DQN here is double, dueling, prioritised and of several steps (Hessel et al. 2018, arXiv 1710.02298, without noisy
+layers and distributions); Ape-X: Horgan et al. 2018 (arXiv 1803.00933). Both are the same actor, store and learner in
+one process.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import cast
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from jaxtyping import Float
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
@@ -22,6 +25,29 @@ from rl.spec import RlConfig
 from rl.vector import GameVecEnv
 from sandbox.base.errors import warn
 from sandbox.nn.blocks import channels_last
+
+
+def picture_of(env: GameVecEnv) -> tuple[int, int, int]:
+    """The shape of one picture of an observation."""
+    channels, height, width = cast(tuple[int, int, int], env.observation_space.shape)
+    return channels // env.stack, height, width
+
+
+def make_policy(config: RlConfig, env: GameVecEnv, *, bf16: bool) -> QPolicy:
+    """The network for a vector of games, its weights drawn from the run's seed; on the CPU."""
+    space, actions = cast(spaces.Box, env.observation_space), cast(spaces.Discrete, env.action_space)
+    policy = QPolicy(space, actions, epsilon=config.play_epsilon, **network_of(config, bf16=bf16))
+    seed_values(policy, config.seed)
+    return policy
+
+
+def make_store(config: RlConfig, picture: tuple[int, ...], stack: int) -> Store:
+    """The replay that a configuration asks for.
+
+    Raises:
+        UserError: it does not fit its memory.
+    """
+    return Store(Size(config.replay, config.replay_bytes), picture, stack, alpha=config.alpha, beta=config.beta)
 
 
 class QLearning(Agent):
@@ -39,22 +65,17 @@ class QLearning(Agent):
 
     def __init__(self, config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool) -> None:
         self.config, self.env = config, env
-        network = network_of(config, bf16=bf16)
-        self.policy: QPolicy = QPolicy(env.observation_space, env.action_space, epsilon=config.play_epsilon, **network)
-        seed_values(self.policy, config.seed)
+        self.policy: QPolicy = make_policy(config, env, bf16=bf16)
         layout = torch.channels_last if channels_last(torch.device(device).type, bf16) else torch.contiguous_format
         self.policy.to(device, memory_format=layout)
         self.optimiser = torch.optim.Adam(self.policy.parameters(), config.lr, eps=config.adam_eps,
                                           fused=torch.device(device).type in ("cpu", "cuda"))  # fmt: skip
-        stack = env.stack
-        picture = (env.observation_space.shape[0] // stack, *env.observation_space.shape[1:])
-        self.store = Store(Size(config.replay, config.replay_bytes), picture, stack, alpha=config.alpha,
-                           beta=config.beta)  # fmt: skip
-        self.actor = Actor(env, self.policy, stack=stack, n_steps=config.multi_step, gamma=config.gamma,
+        self.store = make_store(config, picture_of(env), env.stack)
+        self.actor = Actor(env, self.policy, stack=env.stack, n_steps=config.multi_step, gamma=config.gamma,
                            seed=config.seed)  # fmt: skip
         self.learner = Learner(
-            self.policy, int(env.action_space.n), self.optimiser, gamma=config.gamma, target_every=config.target_every,
-            max_grad_norm=config.max_grad_norm,
+            self.policy, int(cast(spaces.Discrete, env.action_space).n), self.optimiser, gamma=config.gamma,
+            target_every=config.target_every, max_grad_norm=config.max_grad_norm,
         )  # fmt: skip
         self._largest = 1.0  # priority so far
 
@@ -84,9 +105,13 @@ class QLearning(Agent):
         """Play by the policy as it is, before there is anything to learn from; its draws are those before step 0."""
         steps = -(-self.config.learning_starts // self.config.envs)
         if first:
-            warn(f"the replay is in no checkpoint: {steps * self.config.envs:,} agent steps are played before the run "
-                 "learns on")  # fmt: skip
+            self.say_refill()
         self._keep(first - steps, steps)
+
+    def say_refill(self) -> None:
+        """What a run that goes on does first."""
+        warn(f"the replay is in no checkpoint: {self.config.learning_starts:,} agent steps are played before the run "
+             "learns on")  # fmt: skip
 
     def _keep(self, first: int, count: int) -> None:
         chunk = self.actor.play(first, count, self.epsilons)
@@ -121,10 +146,12 @@ class QLearning(Agent):
         """What it sees now."""
         return self.actor.observations
 
+    @property
+    def images(self) -> Sequence[np.ndarray | None]:
+        """The same in colour."""
+        return self.env.get_images()
+
     def drawing(self, policy: BasePolicy, generator: torch.Generator) -> AbstractContextManager[None]:
         """Inside, the policy draws its actions from a stream."""
         assert isinstance(policy, QPolicy)
         return policy.drawing_from(generator)
-
-
-

@@ -1,10 +1,9 @@
 """Double Q-learning over several steps from prioritised transitions, by TorchRL's loss.
 
-Mnih et al. 2015 (doi 10.1038/nature14236), van Hasselt et al. 2016 (arXiv 1509.06461), Schaul et al. 2016 (arXiv 1511.05952); the parts
-together: Horgan et al. 2018 (arXiv 1803.00933, section 3).
+Mnih et al. 2015 (doi 10.1038/nature14236), van Hasselt et al. 2016 (arXiv 1509.06461), Schaul et al. 2016 (arXiv
+1511.05952); the parts together: Horgan et al. 2018 (arXiv 1803.00933, section 3).
 """
 
-from copy import deepcopy
 from typing import cast
 
 import torch

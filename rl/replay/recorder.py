@@ -1,7 +1,7 @@
 """What actors see and do, as transitions of several steps between pictures that are kept once.
 
-Returns over n steps: Sutton and Barto 2018, chapter 7; with Q-learning as Hessel et al. 2018 (arXiv 1710.02298) and Horgan et al. 2018
-(arXiv 1803.00933, section 3.2) have them.
+Returns over n steps: Sutton and Barto 2018, chapter 7; with Q-learning as Hessel et al. 2018 (arXiv 1710.02298) and
+Horgan et al. 2018 (arXiv 1803.00933, section 3.2) have them.
 """
 
 from dataclasses import dataclass, field
@@ -138,8 +138,8 @@ class Recorder:
 
     def _rows(self, obs: UInt8[np.ndarray, "c h w"], before: _Seen | None) -> _Seen:
         """The numbers of an observation's pictures; those that were the newest of the one before are kept once."""
-        goes_on = before is not None and np.array_equal(before.obs[len(obs) // self.stack :], obs[: -(len(obs) // self.stack)])
-        known = before.rows[1:] if before is not None and goes_on else ()
+        one = len(obs) // self.stack
+        known = before.rows[1:] if before is not None and np.array_equal(before.obs[one:], obs[:-one]) else ()
         new = np.split(obs.copy(), self.stack)[len(known) :]
         first = self._sent + len(self._pictures)
         self._pictures += new

@@ -1,6 +1,7 @@
 """Transitions to learn from: each picture once, drawn in proportion to priority.
 
-Priorities, sampling and weights: Schaul et al. 2016 (arXiv 1511.05952, section 3.3 and 3.4), by TorchRL's sum trees in C++.
+Priorities, sampling and weights: Schaul et al. 2016 (arXiv 1511.05952, section 3.3 and 3.4), by TorchRL's sum trees in
+C++.
 """
 
 import logging

@@ -98,5 +98,5 @@ def actor_epsilons(count: int, base: float = 0.4, alpha: float = 7.0) -> Float[T
 
 
 def falling_epsilon(step: int, last: int, start: float, end: float) -> float:
-    """Exploration that falls in a straight line from ``start`` at step 0 to ``end`` at step ``last``, and stays there."""
+    """Exploration that falls in a straight line from ``start`` at step 0 to ``end`` at ``last``, and stays there."""
     return start + min(step / max(last, 1), 1.0) * (end - start)

@@ -2,15 +2,14 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from importlib import import_module
 from typing import Any
 
-from sandbox.base.errors import UserError, one_line
+from sandbox.base.cluster import connect
+from sandbox.base.errors import UserError
 from sandbox.launcher.worker import PATIENCE, Order, run_to_end
 
 RETRIES = 3  # of a run whose machine or process went away; each goes on from its checkpoint
@@ -107,20 +106,6 @@ def _device(number: int) -> str:
     return seen.split(",")[number] if seen else str(number)
 
 
-def _knock(address: str) -> None:
-    """Ray itself would try for minutes to reach a machine that is not there."""
-    place = address.removeprefix("ray://")
-    if place == "auto":
-        return
-    host, _, port = place.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise UserError(f"--ray is {address!r}: allowed are auto, HOST:PORT and ray://HOST:PORT")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise UserError(f"--ray: no Ray cluster at {address} ({error.strerror or one_line(error)})") from None
-
-
 class _Lost(Exception):
     """The process of a run was killed: Ray shall try again."""
 
@@ -148,22 +133,7 @@ class Cluster(Pool):
     """
 
     def __init__(self, address: str | None, jobs: int, cpus: float, gpus: float) -> None:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # a cluster that is not there is one line, ours
-        try:
-            ray: Any = import_module("ray")
-        except ImportError:
-            raise UserError("--ray needs Ray: pip install 'coordconv-sandbox[cluster]'") from None
-        self._ray = ray
-        if address is not None:
-            _knock(address)
-        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-        try:
-            if address is None:
-                ray.init(address="local", num_cpus=max(1, round(jobs * cpus)), **quiet)
-            else:
-                ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError, AssertionError) as error:
-            raise UserError(f"--ray: no Ray cluster at {address or 'this machine'} ({one_line(error)})") from None
+        self._ray = ray = connect(address, round(jobs * cpus))
         self._check(cpus, gpus)
         # A worker of its own for each run: nothing of one is left in the memory of the next.
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_calls": 1,

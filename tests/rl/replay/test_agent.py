@@ -51,9 +51,7 @@ def test_a_step_plays_and_learns_and_scores_and_films_are_made(fields: dict[str,
 
 def test_exploration_falls_over_a_share_of_the_run_and_is_each_game_s_own_in_apex() -> None:
     agent = make(explore=0.5).agent  # of 40 updates of 2 steps a game
-    assert [float(agent.epsilons(step)[0]) for step in (-5, 0, 20, 40, 80)] == pytest.approx(
-        [1, 1, 0.505, 0.01, 0.01]
-    )
+    assert [float(agent.epsilons(step)[0]) for step in (-5, 0, 20, 40, 80)] == pytest.approx([1, 1, 0.505, 0.01, 0.01])
     assert make(agent="apex").agent.epsilons(7).tolist() == pytest.approx([0.4, 0.4**8])
 
 

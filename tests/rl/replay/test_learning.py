@@ -93,7 +93,9 @@ def test_an_actor_s_priorities_are_the_errors_of_its_own_values() -> None:
     actor = Actor(Chain(3, most=7), values, stack=1, n_steps=3, gamma=GAMMA, seed=0)
     chunk = actor.play(0, 60, lambda step: torch.full((3,), 0.5))
     with torch.no_grad():
-        now = values(torch.from_numpy(chunk.pictures[chunk.start[:, 0]])).numpy()[np.arange(len(chunk.action)), chunk.action]
+        now = values(torch.from_numpy(chunk.pictures[chunk.start[:, 0]])).numpy()[
+            np.arange(len(chunk.action)), chunk.action
+        ]
         after = values(torch.from_numpy(chunk.pictures[chunk.end[:, 0]])).numpy().max(1)
     target = chunk.reward + np.where(chunk.terminated, 0, GAMMA**chunk.steps * after)
     np.testing.assert_allclose(chunk.priority, np.abs(target - now), atol=1e-5)

@@ -1,0 +1,234 @@
+"""Ape-X on Ray: players, a replay and a learner, each in a process of its own, on this machine or on many.
+
+Horgan et al. 2018 (arXiv 1803.00933). Players and replay are `rl.replay.actor.Actor` and `rl.replay.store.Store`, as in
+one process. What differs: players act by weights some updates old, and what they send comes in whatever order it is
+done, so that two runs of one seed are not the same. The learner waits for play where play is slower, and players wait
+for the learner where that is slower: updates for an agent step are as many as in one process.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from tensordict import TensorDict
+from torch import Tensor
+
+from rl.agents import Game
+from rl.replay.actor import Actor
+from rl.replay.agent import QLearning, make_policy, make_store, picture_of
+from rl.replay.recorder import Chunk
+from rl.replay.values import actor_epsilons
+from rl.spec import RlConfig
+from rl.suites import suite_of
+from rl.vector import GameVecEnv
+from sandbox.base.cluster import connect
+from sandbox.base.errors import RunError, warn
+from sandbox.base.seeding import keyed_generator
+
+ROUND = 50  # steps of each game that a player takes before it sends what it saw (Horgan et al. 2018: 50 transitions)
+AHEAD = 2  # rounds that a player may be ahead of the learner
+SAMPLES = 4  # samples that are on their way to the learner
+PUBLISH = 25  # updates between two times that players are sent the network's weights
+LIVES = 100  # players that may die in a run before it ends: something is wrong with all of them
+
+
+class Player:
+    """Some of the games, and the network that plays them: a process on the cluster.
+
+    Args:
+        config: the run's.
+        number: of the player, from 0 on.
+        life: how many with this number there were before.
+        step: of the learner, as this one begins: the games' seeds follow from it.
+    """
+
+    def __init__(self, config: RlConfig, number: int, life: int, step: int) -> None:
+        torch.set_num_threads(1)
+        each = config.envs // config.actors
+        self.env = suite_of(config.env).make(config, each, True, False)
+        generator = keyed_generator(config.seed, "games", step, number, life)
+        self.env.seed(int(torch.randint(2**31 - 1, (), generator=generator)))
+        self.policy = make_policy(config, self.env, bf16=False)
+        self.actor = Actor(self.env, self.policy, stack=self.env.stack, n_steps=config.multi_step, gamma=config.gamma,
+                           seed=config.seed, key=f"actor {number} {life}")  # fmt: skip
+        self.actor.begin()
+        self.epsilons = actor_epsilons(config.envs)[number * each : (number + 1) * each]
+
+    def play(self, first: int, count: int, weights: dict[str, Tensor]) -> tuple[Chunk, list[Game]]:
+        """Plays ``count`` steps of each game by these weights; what ended of transitions, and of whole games."""
+        self.policy.load_state_dict(weights)
+        chunk = self.actor.play(first, count, lambda step: self.epsilons)
+        games, self.actor.games = self.actor.games, []
+        return chunk, games
+
+    def look(self) -> tuple[np.ndarray, list[np.ndarray | None]]:
+        """What the agent sees now, and its pictures in colour."""
+        return self.actor.observations, list(self.env.get_images())
+
+
+class Keeper:
+    """The store, in a process of its own."""
+
+    def __init__(self, config: RlConfig, picture: tuple[int, int, int], stack: int) -> None:
+        torch.set_num_threads(1)
+        self.store = make_store(config, picture, stack)
+
+    def add(self, chunk: Chunk, player: str) -> int:
+        """Adds what a player sent; the number of transitions that there are."""
+        self.store.add(chunk, None, player)
+        return len(self.store)
+
+    def sample(self, count: int, seed: int, number: int) -> TensorDict:
+        """As `rl.replay.store.Store.sample`."""
+        return self.store.sample(count, seed, number)
+
+    def update(self, index: Tensor, priorities: Float[Tensor, " t"]) -> None:
+        """New priorities."""
+        self.store.update(index, priorities)
+
+
+@dataclass
+class _Seat:
+    """A player's place: its process, and what it is at."""
+
+    number: int
+    process: Any
+    life: int = 0
+    steps: int = 0  # of each game, sent out
+    task: Any = None
+
+
+class ApexOnRay(QLearning):
+    """Ape-X whose games are played by Ray actors.
+
+    Args:
+        config: the run's; ``actors`` players share ``envs`` games.
+        env: games by the same rules, never played: their shapes.
+        device: where the learner's network is.
+        bf16: whether it runs in bfloat16.
+
+    Raises:
+        UserError: Ray is not installed, or there is no cluster.
+    """
+
+    def __init__(self, config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool) -> None:
+        super().__init__(config, env, device, bf16=bf16)
+        del self.store, self.actor  # they are elsewhere
+        self.ray = connect(config.ray or None, config.actors + 1)
+        self._games: list[Game] = []
+        self._seats: list[_Seat] = []
+        self._samples: deque[Any] = deque()
+        self._played = self._first = self._kept = self._deaths = 0
+        self._now = 0
+
+    # ---- the processes
+
+    def begin(self, games: Sequence[Game]) -> None:
+        """Nothing yet: players begin with the first update, whose number their seeds follow from."""
+        self._games = list(games)
+
+    def _start(self, step: int) -> None:
+        # A core is what a player is reckoned with on a cluster; the replay and the learner are busy in turn.
+        self._player = self.ray.remote(num_cpus=1, max_restarts=0)(Player)
+        keeper = self.ray.remote(num_cpus=0, max_restarts=0)(Keeper)
+        self._keeper = keeper.remote(self.config, picture_of(self.env), self.env.stack)
+        self._publish()
+        self._first = step
+        self._seats = [_Seat(number, self._player.remote(self.config, number, 0, step))
+                       for number in range(self.config.actors)]  # fmt: skip
+
+    def _publish(self) -> None:
+        self._weights = self.ray.put({name: value.cpu() for name, value in self.policy.state_dict().items()})
+
+    def _replace(self, seat: _Seat) -> None:
+        """A player has died: another takes its place, and what it was at is not played."""
+        self._deaths += 1
+        if self._deaths > LIVES:
+            raise RunError(f"{self._deaths} players have died in this run: see Ray's own logs")
+        warn(f"player {seat.number} died, another takes its place")
+        seat.life, seat.steps, seat.task = seat.life + 1, seat.steps - ROUND, None
+        seat.process = self._player.remote(self.config, seat.number, seat.life, self._now)
+
+    # ---- play and learning
+
+    def _allowed(self, step: int) -> int:
+        """Agent steps that ``step`` updates ask for."""
+        return self.config.learning_starts + (step - self._first + 1) * self.config.batch
+
+    def _play(self, step: int) -> None:
+        """Keeps players at work, and waits until as much is played as belongs to the step."""
+        each = self.config.envs // self.config.actors
+        while True:
+            ahead = self._allowed(step) + AHEAD * ROUND * self.config.envs
+            for seat in self._seats:
+                if seat.task is None and seat.steps * self.config.envs < ahead:
+                    seat.task = seat.process.play.options(num_returns=2).remote(seat.steps, ROUND, self._weights)
+                    seat.steps += ROUND
+            waiting = self._played < self._allowed(step)
+            busy = {seat.task[1]: seat for seat in self._seats if seat.task is not None}
+            done, _ = self.ray.wait(list(busy), num_returns=1, timeout=None if waiting else 0)
+            for reference in done:
+                self._take(busy[reference], each)
+            if not done:
+                return
+
+    def _take(self, seat: _Seat, each: int) -> None:
+        chunk, games = seat.task
+        try:
+            found = self.ray.get(games)
+            self._kept = self._asked(self._keeper.add.remote(chunk, f"{seat.number} {seat.life}"))
+        except self.ray.exceptions.RayActorError:
+            self._replace(seat)
+            return
+        self._games += found
+        self._played += ROUND * each
+        seat.task = None
+
+    def _asked(self, reference: Any) -> Any:
+        """What the replay answers."""
+        try:
+            return self.ray.get(reference)
+        except self.ray.exceptions.ActorDiedError:
+            raise RunError("the replay's process died: the same command continues from the last checkpoint") from None
+
+    def update(self, step: int) -> dict[str, float]:
+        """Waits for as much play as belongs to the step, and learns."""
+        self._now = step
+        if not self._seats:
+            self._start(step)
+            if step > 1:
+                self.say_refill()
+        self._play(step)
+        losses = []
+        for number in range((step - 1) * self.config.updates + 1, step * self.config.updates + 1):
+            while len(self._samples) < SAMPLES:
+                asked = number + len(self._samples)
+                self._samples.append(self._keeper.sample.remote(self.config.minibatch, self.config.seed, asked))
+            batch = self._asked(self._samples.popleft())
+            loss, errors = self.learner.learn(batch.to(self.policy.device), number)
+            self._keeper.update.remote(batch["index"], errors)
+            losses.append(loss)
+            if number % PUBLISH == 0:
+                self._publish()
+        return {"train/loss": float(torch.stack(losses).mean())}
+
+    # ---- what is asked for beside
+
+    @property
+    def observations(self) -> np.ndarray:
+        """What players see now."""
+        return np.concatenate([seen for seen, _ in self._looks()])
+
+    @property
+    def images(self) -> Sequence[np.ndarray | None]:
+        """The same in colour."""
+        return [image for _, images in self._looks() for image in images]
+
+    def _looks(self) -> list[tuple[np.ndarray, list[np.ndarray | None]]]:
+        if not self._seats:
+            self._start(1)
+        return cast(list[Any], self.ray.get([seat.process.look.remote() for seat in self._seats]))
