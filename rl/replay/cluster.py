@@ -6,6 +6,7 @@ done, so that two runs of one seed are not the same. The learner waits for play 
 for the learner where that is slower: updates for an agent step are as many as in one process.
 """
 
+import atexit
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from jaxtyping import Float
 from tensordict import TensorDict
 from torch import Tensor
 
-from rl.agents import Game
+from rl.agents import WINDOW, Game
 from rl.replay.actor import Actor
 from rl.replay.agent import QLearning, make_policy, make_store, picture_of
 from rl.replay.recorder import Chunk
@@ -141,6 +142,15 @@ class ApexOnRay(QLearning):
         self._seats = [_Seat(number, self._player.remote(self.config, number, 0, step))
                        for number in range(self.config.actors)]  # fmt: skip
 
+        atexit.register(self.close)  # Ray alone takes half a minute to notice that nobody waits for them
+
+    def close(self) -> None:
+        """Ends players and replay, and leaves the cluster. A second time it does nothing."""
+        if self.ray.is_initialized():
+            for process in [seat.process for seat in self._seats] + [self._keeper]:
+                self.ray.kill(process)
+            self.ray.shutdown()
+
     def _publish(self) -> None:
         self._weights = self.ray.put({name: value.cpu() for name, value in self.policy.state_dict().items()})
 
@@ -217,6 +227,12 @@ class ApexOnRay(QLearning):
         return {"train/loss": float(torch.stack(losses).mean())}
 
     # ---- what is asked for beside
+
+    @property
+    def games(self) -> list[Game]:
+        """The newest whole games, as they came."""
+        del self._games[:-WINDOW]
+        return list(self._games)
 
     @property
     def observations(self) -> np.ndarray:
