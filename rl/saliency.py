@@ -170,7 +170,7 @@ def reference_game(
     """
     steps, actions = skipped + frames, int(cast(spaces.Discrete, env.action_space).n)
     drawn = torch.randint(actions, (-(-steps // held),), generator=generator)
-    seen, screens, obs = [], [], env.reset()
+    seen, screens, obs = [], [], cast(np.ndarray, env.reset())
     for step, action in enumerate(drawn.repeat_interleave(held)[:steps].tolist()):
         if step >= skipped:
             seen.append(obs[0])
