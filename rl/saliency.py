@@ -200,7 +200,11 @@ def saliency_film(policy: ActorCriticPolicy, seen: UInt8[np.ndarray, "t c rows c
 def overlay(screens: Frames, heat: Float[Tensor, "t h2 w2"], ink: tuple[int, int, int]) -> Frames:
     """Screens in dim grey under an ink as thick as the heat, thickest from `FULL` on."""
     grey = _DIMMED * (torch.from_numpy(screens).float() @ torch.tensor(_LUMINANCE))[..., None]
-    stretched = F.interpolate(heat[:, None], screens.shape[1:3], mode="bilinear", align_corners=False)
+    size = screens.shape[1:3]
+    if heat.shape[-1] * 8 <= size[1]:  # a place is a square of many pixels: its heat has edges, as it has
+        stretched = F.interpolate(heat[:, None], size, mode="nearest")
+    else:
+        stretched = F.interpolate(heat[:, None], size, mode="bilinear", align_corners=False)
     thickness = _THICKEST * (stretched / FULL).clamp(0, 1).permute(0, 2, 3, 1)
     blended: np.ndarray = torch.lerp(grey, torch.tensor(ink, dtype=torch.float32), thickness).round().byte().numpy()
     return blended

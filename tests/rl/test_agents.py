@@ -169,7 +169,7 @@ def test_a_step_is_a_rollout_and_its_epochs_and_rates_fall_over_the_run() -> Non
         [0.1 * left / 6 for left in range(5, -1, -1)]
     )
     assert [float(row["train/learning_rate"]) for row in rows] == pytest.approx(
-        [2.5e-4 * left / 6 for left in range(5, -1, -1)]
+        [1e-3 * left / 6 for left in range(5, -1, -1)]
     )
     steps = study.agent.optimiser.state_dict()["state"][0]["step"]
     assert int(steps) == 6 * 2 * 2  # updates x epochs x minibatches
