@@ -1,14 +1,18 @@
-"""Atari: the games alone, and whole A2C training; ours against stable-baselines3 as its documentation sets it up.
+"""Agents: the games alone, and whole training; ours against stable-baselines3 as its documentation sets it up.
 
     python benchmarks/atari.py --no-coord [--rounds 7] [--subproc] [--json FILE] [any flag of `python -m sandbox.rl`]
+    python benchmarks/atari.py --no-coord --agent ppo [--precision bf16]
+    OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/atari.py --no-coord --env minatar:breakout        # on one core
 
-Ours: ale-py's own vector of emulators; the precision that `--precision auto` resolves to (bf16: channels_last).
-Theirs: ``VecFrameStack(make_atari_env(...), 4)`` and ``CnnPolicy`` with the same hyperparameters, in float32; with
---subproc one process a game. Both train through the same ``A2C.learn``, each side in a process of its own; ours keeps
-freed memory, as every run of the bench does (base/memory.py). With --no-coord both have the same network and, by
-default, the same rules of play; flags that change either, and --compile, change our side alone. A round times the same
-number of agent steps on each side, in turn; the ratio is the median over rounds. Goals: games alone 2, training 1.8 on
-two CPU cores.
+Ours: ale-py's own vector of emulators, of MinAtar `rl.minatar.envs`; the precision that `--precision auto` resolves to
+(bf16: channels_last). Theirs: ``VecFrameStack(make_atari_env(...), 4)`` and ``CnnPolicy`` with the same
+hyperparameters, in float32; with --subproc one process a game; of MinAtar the library's own gymnasium environments,
+channels first, and our network without coordinates. Both train through stable-baselines3's ``learn``, each side in a
+process of its own; ours keeps freed memory, as every run of the bench does (base/memory.py). With --no-coord both have
+the same network and, by default, the same rules of play; flags that change either, and --compile, change our side
+alone. A round times the same number of agent steps on each side, in turn; the ratio is the median over rounds. Goals:
+games alone 2, A2C 1.8 on two CPU cores, PPO 1.25 in float32 and 1.8 with bf16; A2C on MinAtar 14,000 agent steps/s on
+one core.
 """
 
 import argparse
@@ -18,23 +22,27 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
-import ale_py
 import gymnasium
 import numpy as np
 import torch
 from machine import machine
-from stable_baselines3 import A2C
+from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_util import make_atari_env
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack
 
-from rl.envs import AtariVecEnv
-from rl.spec import RlConfig
-from rl.study import make_agent
+from rl.agents import make_agent
+from rl.minatar.games import game_of
+from rl.policies import CoordCNN
+from rl.spec import RlConfig, parse_kernels
+from rl.suites import suite_of
+from rl.vector import GameVecEnv
 from sandbox.base.guard import guarded
 from sandbox.base.memory import keep_freed_memory
 from sandbox.cli.flags import whole_number
@@ -43,19 +51,42 @@ from sandbox.train.device import resolve_device, resolve_precision
 
 
 def make_theirs(config: RlConfig, *, subproc: bool) -> VecEnv:
-    gymnasium.register_envs(ale_py)
     kind = SubprocVecEnv if subproc else DummyVecEnv
+    if config.suite == "minatar":
+        return kind([partial(planes, config)] * config.envs)
+    import ale_py
+
+    gymnasium.register_envs(ale_py)
     env = make_atari_env(f"{config.env}NoFrameskip-v4", config.envs, seed=config.seed, vec_env_cls=kind)
     return VecFrameStack(env, 4)
 
 
-def make_plain_agent(config: RlConfig, env: VecEnv, device: str) -> A2C:
-    return A2C(
-        "CnnPolicy", env, learning_rate=config.lr, n_steps=config.n_steps, gamma=config.gamma,
-        gae_lambda=config.gae_lambda, ent_coef=config.entropy, vf_coef=config.value,
-        max_grad_norm=config.max_grad_norm, device=device,
-        policy_kwargs={"optimizer_class": RMSpropTFLike, "optimizer_kwargs": {"eps": config.rms_eps}},
-    )  # fmt: skip
+def planes(config: RlConfig) -> gymnasium.Env[Any, Any]:
+    """MinAtar's own environment, its planes as bytes and channels first, counted by Monitor."""
+    from minatar.gym import BaseEnv
+
+    env = BaseEnv(game_of(config.env), sticky_action_prob=config.sticky, difficulty_ramping=config.ramping)
+    shape = np.asarray(env.reset()[0]).transpose(2, 0, 1).shape
+    space = gymnasium.spaces.Box(0, 1, shape, np.uint8)
+    seen = gymnasium.wrappers.TransformObservation(env, lambda obs: obs.transpose(2, 0, 1).astype(np.uint8), space)
+    return Monitor(seen)
+
+
+def make_plain_agent(config: RlConfig, env: VecEnv, device: str) -> A2C | PPO:
+    shared: dict[str, Any] = {
+        "learning_rate": config.lr, "n_steps": config.n_steps, "gamma": config.gamma, "gae_lambda": config.gae_lambda,
+        "ent_coef": config.entropy, "vf_coef": config.value, "max_grad_norm": config.max_grad_norm, "device": device,
+    }  # fmt: skip
+    network: dict[str, Any] = {}
+    if config.suite == "minatar":
+        own = {name: getattr(config, name) for name in ("width", "features_dim", "pooling")}
+        own |= {"coord": False, "kernels": parse_kernels(config.kernels)}
+        network = {"features_extractor_class": CoordCNN, "net_arch": [], "features_extractor_kwargs": own}
+    if config.agent == "ppo":
+        return PPO("CnnPolicy", env, batch_size=config.minibatch, n_epochs=config.epochs, clip_range=config.clip,
+                   policy_kwargs=network, **shared)  # fmt: skip
+    rms = {"optimizer_class": RMSpropTFLike, "optimizer_kwargs": {"eps": config.rms_eps}}
+    return A2C("CnnPolicy", env, policy_kwargs=network | rms, **shared)
 
 
 def player(env: VecEnv, steps: int) -> Callable[[], None]:
@@ -70,7 +101,7 @@ def player(env: VecEnv, steps: int) -> Callable[[], None]:
     return play
 
 
-def learner(model: A2C, steps: int) -> Callable[[], None]:
+def learner(model: A2C | PPO, steps: int) -> Callable[[], None]:
     model.learn(model.n_steps * model.n_envs)  # sets up
 
     def learn() -> None:
@@ -90,7 +121,7 @@ def serve(
     def environment() -> VecEnv:
         if side == "theirs":
             return make_theirs(config, subproc=subproc)
-        env = AtariVecEnv(config.env, config.envs, config.protocol(learning=True), threads=config.threads)
+        env = suite_of(config.env).make(config, config.envs, True, False)
         env.seed(config.seed)
         return env
 
@@ -99,7 +130,8 @@ def serve(
             return player(environment(), steps)
         if side == "theirs":
             return learner(make_plain_agent(config, environment(), device), steps)
-        return learner(make_agent(config, cast(AtariVecEnv, environment()), device, bf16=precision == "bf16"), steps)
+        agent = make_agent(config, cast(GameVecEnv, environment()), device, bf16=precision == "bf16")
+        return learner(agent.model, steps)
 
     orders.send(torch.get_num_threads())
     with suppress(EOFError, KeyboardInterrupt):  # the benchmark is gone
@@ -150,8 +182,8 @@ def main() -> None:
     sides = {side: begin(side, *given) for side in ("theirs", "ours")}
     try:
         threads = min(orders.recv() for orders in sides.values())
-        print(f"{machine(str(device))}\n{config.env}, ours {precision}, theirs float32, {config.envs} games, "
-              f"{threads} threads a side", flush=True)  # fmt: skip
+        print(f"{machine(str(device))}\n{config.agent} on {config.env}, ours {precision}, theirs float32, "
+              f"{config.envs} games, {threads} threads a side", flush=True)  # fmt: skip
         games = in_turn("games alone", "games", sides, steps, options.rounds)
         training = in_turn("training", "training", sides, steps, options.rounds)
     finally:
@@ -159,7 +191,7 @@ def main() -> None:
             orders.close()
     if options.json:
         document = {"games": games, "training": training, "precision": precision, "device": device,
-                    "threads": threads, "env": config.env}  # fmt: skip
+                    "threads": threads, "env": config.env, "agent": config.agent}  # fmt: skip
         options.json.write_text(json.dumps(document, indent=2) + "\n")
 
 

@@ -1,1 +1,1 @@
-"""The reinforcement learning study: Atari games, coordinate policies, A2C. Its command is `python -m sandbox.rl`."""
+"""The reinforcement learning study: agents that may know where they are, on Atari's and MinAtar's games."""

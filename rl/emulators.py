@@ -3,8 +3,10 @@
 What ``AtariVectorEnv`` 0.12.1 does and does not do was measured; see the notes at the lines.
 """
 
+import atexit
 import os
 import queue
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -107,6 +109,7 @@ class Watch:
             while number != self._number:  # an answer that Ctrl-C did not wait for is no answer to this
                 number, answer, error = self._answers.get(timeout=patience)
         except queue.Empty:
+            atexit.register(_say_no_more)
             raise RunError(f"{what} did not return within {patience:g} s: the emulators hang; "
                            "the same command goes on from the last checkpoint") from None  # fmt: skip
         if error is not None:
@@ -119,6 +122,12 @@ class Watch:
         if not self.closed:
             self.closed = True
             self._orders.put(None)
+
+
+def _say_no_more() -> None:
+    """Closes stderr as the program ends: emulators that hang are never freed, and ale-py's bindings report that."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _serve(

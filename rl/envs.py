@@ -12,23 +12,22 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from jaxtyping import Bool, Float32, UInt8
-from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from rl.emulators import MOST, MOST_THREADS, PATIENCES, Emulators, Frames, Watch, console
 from rl.games import canonical, games
 from rl.protocol import Protocol, real, shown, whole
+from rl.vector import GameVecEnv
 
 PATIENCE = 60.0  # seconds; a step takes milliseconds
 _NOOP, _FIRE, _THIRD = 0, 1, 2
 _SEEDS = 2**31 - 1
 
 
-class AtariVecEnv(VecEnv):
+class AtariVecEnv(GameVecEnv):
     """``num_envs`` games of one kind, stepped together; a game that ends starts anew within the step.
 
     Observations ``(n, 4, 84, 84)`` uint8, the newest picture last; rewards float32; dones bool. An ``info`` holds
@@ -76,9 +75,9 @@ class AtariVecEnv(VecEnv):
         self._mirror = (Emulators(rom, num_envs, self.protocol, self._watch, threads=threads, screen=self.console)
                         if render_mode == "rgb_array" else None)  # fmt: skip
         self._pictures: Frames | None = None
-        self._own: list[dict[str, Any]] = [{"render_mode": render_mode} for _ in range(num_envs)]
         shape = (self.protocol.stack, self.protocol.size, self.protocol.size)
-        super().__init__(num_envs, spaces.Box(0, 255, shape, np.uint8), spaces.Discrete(len(self.console.actions)))
+        seen, actions = spaces.Box(0, 255, shape, np.uint8), spaces.Discrete(len(self.console.actions))
+        super().__init__(num_envs, seen, actions, render_mode)
         self._fires = self.protocol.restart == "sb3" and "FIRE" in self.console.actions
         self._began, self._seeded = time.time(), False
         self._returns = np.zeros(num_envs)
@@ -247,67 +246,19 @@ class AtariVecEnv(VecEnv):
             raise RuntimeError("reset the environment before looking at it: there are no pictures yet")
         return [picture[-1] for picture in self._pictures.obs]
 
-    def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Sets the seeds of the next `reset`: game i plays from ``seed + i``; None: from seeds that chance draws.
-
-        Raises:
-            ValueError: it is no whole number.
-            RuntimeError: the environment is closed.
-        """
-        self._must_be_open("seed")
-        return super().seed(None if seed is None else whole("seed", seed, -(2**63), 2**63 - 1))
-
     def close(self) -> None:
         """Lets the watching thread end; the emulators end with the object. A second time it does nothing."""
         self._watch.close()
 
-    def _must_be_open(self, what: str) -> None:
-        if self._watch.closed:
-            raise RuntimeError(f"{what} after close(): the environment is closed, make a new one")
-
-    def _rows(self, indices: VecEnvIndices) -> list[int]:
-        """The environments that indices name: all where there are none."""
-        return [whole("indices", i, -self.num_envs, self.num_envs - 1) for i in self._get_indices(indices)]
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Of each environment: what `set_attr` set there, else what this object has by that name.
-
-        Raises:
-            AttributeError: there is no such thing.
-            ValueError: there is no such environment.
-        """
-        return [self._own[i][attr_name] if attr_name in self._own[i] else getattr(self, attr_name)
-                for i in self._rows(indices)]  # fmt: skip
-
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets something of some environments; the emulators have no part in it.
-
-        Raises:
-            ValueError: there is no such environment.
-        """
-        for i in self._rows(indices):
-            self._own[i][attr_name] = value
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._watch.closed
 
     def get_action_meanings(self) -> list[str]:
         """The actions by name, in order."""
         return list(self.console.actions)
 
-    def env_method(
-        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
-    ) -> list[Any]:
-        """Calls a method of this object once for each environment.
-
-        Raises:
-            AttributeError: there is no such method.
-            ValueError: there is no such environment.
-            RuntimeError: the environment is closed.
-        """
-        self._must_be_open(f"env_method {method_name!r}")
-        method = getattr(self, method_name)
-        return [method(*method_args, **method_kwargs) for _ in self._rows(indices)]
-
-    def env_is_wrapped(
-        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
-    ) -> list[bool]:
-        """Whether the environments do what a wrapper does: Monitor's ``info["episode"]`` they have, else nothing."""
-        return [issubclass(wrapper_class, Monitor) for _ in self._rows(indices)]
+    def document(self) -> dict[str, Any]:
+        """The rules of play by name, for files."""
+        return self.protocol.document()

@@ -7,27 +7,25 @@
 """
 
 import math
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Float, Num
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from rl.one_pass import KeepingPolicy
-from rl.spec import Padding, Pooling
+from rl.spec import Kernels, Padding, Pooling, parse_kernels
 from sandbox.base.seeding import keyed_generator
 from sandbox.base.types import CoordLayers
 from sandbox.nn.blocks import Convolutions, place_by_name
 from sandbox.nn.coordconv import CoordConv2d
 
-NATURE = ((8, 4), (4, 2), (3, 1))  # kernel size and stride of each layer
-_GROWTH = (1, 2, 2)  # channels, in units of the first layer's
+NATURE = parse_kernels("8x4 4x2 3x1")  # of Mnih et al. 2015
 
 
 class CoordCNN(BaseFeaturesExtractor):
@@ -37,7 +35,8 @@ class CoordCNN(BaseFeaturesExtractor):
     layer.
 
     Args:
-        observation_space: pictures, channels first.
+        observation_space: pictures, channels first: bytes, which are divided by 255, or planes of 0 and 1 as MinAtar's,
+            a channel for each kind of object, which are taken as they are.
         features_dim: of the last, dense layer.
         coord: coordinate convolutions; without, the next two say nothing.
         coord_layers: ``first``: the first convolution knows coordinates; ``all``; or names, ``cnn.2``, or ``cnn.*``.
@@ -45,7 +44,7 @@ class CoordCNN(BaseFeaturesExtractor):
         padding_mode: ``none`` as published, or how each convolution is padded by half its kernel.
         pooling: ``flatten`` as published, or a global ``mean`` or ``max`` over places.
         width: channels of the first layer; the others have twice as many.
-        kernels: kernel size and stride of each convolution, at most three.
+        kernels: kernel size and stride of each convolution.
         bf16: the network runs in bfloat16 (autocast) and in channels_last; what it returns is float32. Else it runs in
             the layout of its weights, which may be changed once the policy stands.
 
@@ -64,23 +63,23 @@ class CoordCNN(BaseFeaturesExtractor):
         padding_mode: Padding = "none",
         pooling: Pooling = "flatten",
         width: int = 32,
-        kernels: Sequence[tuple[int, int]] = NATURE,
+        kernels: Kernels = NATURE,
         bf16: bool = False,
     ) -> None:
         super().__init__(observation_space, features_dim)
-        if not is_image_space(observation_space, check_channels=False):
+        if not _shows_pictures(observation_space):
             raise ValueError(f"pictures of bytes, channels first, are needed, not {observation_space}")
         convs = Convolutions(coord, coord_layers, with_r, "zeros" if padding_mode == "none" else padding_mode)
         layers: list[nn.Module] = []
         channels = observation_space.shape[0]
-        for number, ((kernel, stride), growth) in enumerate(zip(kernels, _GROWTH, strict=False)):
-            padding = 0 if padding_mode == "none" else None
-            layers += [convs.conv(channels, growth * width, kernel, stride, first=number == 0, padding=padding)]
-            layers += [nn.ReLU()]
-            channels = growth * width
+        for number, (kernel, stride) in enumerate(kernels):
+            padding, wide = 0 if padding_mode == "none" else None, width if number == 0 else 2 * width
+            layers += [convs.conv(channels, wide, kernel, stride, first=number == 0, padding=padding), nn.ReLU()]
+            channels = wide
         self.cnn = nn.Sequential(*layers, *_pooled(pooling))
         place_by_name({"cnn": self.cnn}, {"cnn": convs})
         self.linear = nn.Sequential(nn.Linear(self._flat(observation_space), features_dim), nn.ReLU())
+        self.brightest = int(observation_space.high.max())
         self.bf16, self.dtype = bf16, torch.bfloat16 if bf16 else torch.float32
 
     def _flat(self, space: spaces.Box) -> int:
@@ -99,7 +98,8 @@ class CoordCNN(BaseFeaturesExtractor):
         scaled, last = observations, self.bf16 or not self.cnn[0].weight.is_contiguous()  # type: ignore[operator]
         layout = torch.channels_last if last else torch.contiguous_format
         if observations.dtype == torch.uint8:  # as bytes they are laid out and cast in a fraction of the time
-            scaled = observations.contiguous(memory_format=layout).to(self.dtype) / 255
+            scaled = observations.contiguous(memory_format=layout).to(self.dtype)
+            scaled = scaled if self.brightest == 1 else scaled / self.brightest
         with self._autocast(observations):
             out: Tensor = self.cnn(scaled.contiguous(memory_format=layout))
         return out
@@ -112,6 +112,13 @@ class CoordCNN(BaseFeaturesExtractor):
 
     def _autocast(self, x: Tensor) -> AbstractContextManager[Any]:
         return torch.autocast(x.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+
+
+def _shows_pictures(space: spaces.Space[Any]) -> bool:
+    """Whether observations are stacks of pictures: bytes, or planes of 0 and 1."""
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3 or space.dtype != np.uint8:
+        return False
+    return bool((space.low == 0).all() and ((space.high == 255).all() or (space.high == 1).all()))
 
 
 def _pooled(pooling: Pooling) -> list[nn.Module]:

@@ -1,11 +1,12 @@
 """What an agent's choice of action hangs on, place by place: where it looks, and where it uses that it knows its place.
 
 Both maps are made by occlusion (Zeiler and Fergus 2014, arXiv 1311.2901; captum's `Occlusion`): a square window slides
-over the 84x84 pixels, and what it hides changes the distribution over actions. A pixel's value is that change, averaged
+over the picture, and what it hides changes the distribution over actions. A pixel's value is that change, averaged
 over the windows that hide it, as total variation: the share of choices that would be others, 0 to 1.
 
 * The picture: inside the window it is blurred, in every picture of the stack. A black window would be a new thing on
   the screen; a blurred one only takes away (Greydanus et al. 2018, arXiv 1711.00138, blur Atari for that reason).
+  MinAtar's planes of 0 and 1 have nothing to blur: the window is one place, and it is emptied of every kind of object.
 * The coordinates: inside the window every coordinate layer is told those of an average place; the picture stays.
 
 Only the policy's own answers enter, no gradient, so that a map cannot look the same whatever the weights are, as some
@@ -21,25 +22,27 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from gymnasium import spaces
 from jaxtyping import Float, UInt8
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from rl.envs import AtariVecEnv
+from rl.vector import GameVecEnv
 from sandbox.base.types import Frames, Sheet
 from sandbox.film.grids import side_by_side
 from sandbox.nn.coordconv import CoordConv2d
 
-WINDOW, STRIDE = 8, 4  # pixels of the 84x84: a twentieth of the screen's height finds what is small, in 400 looks
+WINDOW, STRIDE = (
+    8,
+    4,
+)  # of Atari: pixels of the 84x84: a twentieth of the screen's height finds what is small, in 400 looks
 BLUR = 3.0  # pixels, standard deviation, as Greydanus et al. have it: a ball of two pixels is gone
 # Share of choices from which on a place has full colour; the same in every film, so that arms compare. An agent of half
 # a million steps of Ms. Pac-Man nearly reaches it at its most important place; one that hardly chooses stays grey.
 FULL = 0.1
 FPS = 8  # half the game's own speed: a heat that moves is hard to follow
 INKS = {"picture": (255, 150, 0), "coordinates": (60, 190, 255)}
-HELD = 8  # agent steps an action of the reference game lasts: a new one each step would go nowhere
-SKIPPED = 80  # agent steps: Ms. Pac-Man plays a tune for 65 before anything moves
 _AT_ONCE = 100  # windows in a batch
 _LUMINANCE = (0.299, 0.587, 0.114)
 _DIMMED = 0.6
@@ -90,14 +93,23 @@ def _copied(policy: ActorCriticPolicy) -> ActorCriticPolicy:
     return deepcopy(policy, {id(policy.action_dist): copy(policy.action_dist)})
 
 
+def has_planes(policy: ActorCriticPolicy) -> bool:
+    """Whether a policy sees planes of 0 and 1, as of MinAtar, rather than pictures of bytes."""
+    return bool(cast(spaces.Box, policy.observation_space).high.max() == 1)
+
+
 def picture_map(
     policy: ActorCriticPolicy, picture: UInt8[Tensor, "c h w"], window: int = WINDOW, stride: int = STRIDE
 ) -> Float[Tensor, "h w"]:
-    """Share of choices, 0 to 1, that would be others if a place of the picture were blurred."""
-    shown = picture[None].float()
-    kernel = 2 * int(3 * BLUR) + 1
-    blurred = gaussian_blur(shown, [kernel, kernel], [BLUR, BLUR])
-    return _occluded(lambda known: _chances(policy, torch.lerp(blurred, shown, known)), picture, window, stride)
+    """Share of choices, 0 to 1, that would be others if a place of the picture were blurred; of planes: emptied.
+
+    Of planes a window is one place, whatever ``window`` and ``stride`` say.
+    """
+    shown, kernel = picture[None].float(), 2 * int(3 * BLUR) + 1
+    planes = has_planes(policy)
+    hidden = torch.zeros_like(shown) if planes else gaussian_blur(shown, [kernel, kernel], [BLUR, BLUR])
+    sizes = (1, 1) if planes else (window, stride)
+    return _occluded(lambda known: _chances(policy, torch.lerp(hidden, shown, known)), picture, *sizes)
 
 
 def coordinate_map(
@@ -110,7 +122,7 @@ def coordinate_map(
         with knowing_only(policy, known):
             return _chances(policy, shown.expand(len(known), -1, -1, -1))
 
-    return _occluded(chances, picture, window, stride)
+    return _occluded(chances, picture, *((1, 1) if has_planes(policy) else (window, stride)))
 
 
 def _chances(policy: ActorCriticPolicy, pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b actions"]:
@@ -139,33 +151,35 @@ def _occluded(
 
 
 def reference_game(
-    env: AtariVecEnv, frames: int, generator: torch.Generator
-) -> tuple[UInt8[np.ndarray, "t c size size"], Frames]:
+    env: GameVecEnv, frames: int, generator: torch.Generator, skipped: int, held: int
+) -> tuple[UInt8[np.ndarray, "t c rows columns"], Frames]:
     """A game that depends on the environment's seed and the generator alone, whoever is to look at it.
 
-    Random actions, each held for `HELD` steps. A trained agent's game would be its own: every agent must be asked about
+    Random actions, each held for some steps. A trained agent's game would be its own: every agent must be asked about
     the same moments.
 
     Args:
-        env: one game, with ``render_mode="rgb_array"``.
-        frames: agent steps, after the first `SKIPPED`.
+        env: one game, with pictures in colour.
+        frames: agent steps, after the first ``skipped``.
         generator: of the actions.
+        skipped: steps before the film begins.
+        held: steps that an action lasts.
 
     Returns:
         What an agent sees at each step, and the screen in colour at the same moment.
     """
-    steps = SKIPPED + frames
-    drawn = torch.randint(len(env.console.actions), (-(-steps // HELD),), generator=generator)
-    seen, screens, obs = [], [], env.reset()
-    for step, action in enumerate(drawn.repeat_interleave(HELD)[:steps].tolist()):
-        if step >= SKIPPED:
+    steps, actions = skipped + frames, int(cast(spaces.Discrete, env.action_space).n)
+    drawn = torch.randint(actions, (-(-steps // held),), generator=generator)
+    seen, screens, obs = [], [], cast(np.ndarray, env.reset())
+    for step, action in enumerate(drawn.repeat_interleave(held)[:steps].tolist()):
+        if step >= skipped:
             seen.append(obs[0])
             screens.append(np.array(env.get_images()[0]))
         obs = cast(np.ndarray, env.step(np.array([action]))[0])
     return np.stack(seen), np.stack(screens)
 
 
-def saliency_film(policy: ActorCriticPolicy, seen: UInt8[np.ndarray, "t c size size"], screens: Frames) -> Sheet:
+def saliency_film(policy: ActorCriticPolicy, seen: UInt8[np.ndarray, "t c rows columns"], screens: Frames) -> Sheet:
     """The game in grey, what the policy looks at in orange; right, where it has coordinates, what they decide in blue.
 
     Args:
@@ -186,7 +200,11 @@ def saliency_film(policy: ActorCriticPolicy, seen: UInt8[np.ndarray, "t c size s
 def overlay(screens: Frames, heat: Float[Tensor, "t h2 w2"], ink: tuple[int, int, int]) -> Frames:
     """Screens in dim grey under an ink as thick as the heat, thickest from `FULL` on."""
     grey = _DIMMED * (torch.from_numpy(screens).float() @ torch.tensor(_LUMINANCE))[..., None]
-    stretched = F.interpolate(heat[:, None], screens.shape[1:3], mode="bilinear", align_corners=False)
+    size = screens.shape[1:3]
+    if heat.shape[-1] * 8 <= size[1]:  # a place is a square of many pixels: its heat has edges, as it has
+        stretched = F.interpolate(heat[:, None], size, mode="nearest")
+    else:
+        stretched = F.interpolate(heat[:, None], size, mode="bilinear", align_corners=False)
     thickness = _THICKEST * (stretched / FULL).clamp(0, 1).permute(0, 2, 3, 1)
     blended: np.ndarray = torch.lerp(grey, torch.tensor(ink, dtype=torch.float32), thickness).round().byte().numpy()
     return blended

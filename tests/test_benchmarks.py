@@ -57,15 +57,24 @@ def test_the_rooms_benchmark_writes_both_rates(tmp_path: Path) -> None:
     assert "rooms/s" in done.stdout
 
 
-@pytest.mark.parametrize("beside", [[], ["--subproc"]], ids=["one process", "subproc"])
-def test_the_atari_benchmark_writes_both_ratios(tmp_path: Path, beside: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("beside", "env"),
+    [
+        ([], "Pong"),
+        (["--subproc"], "Pong"),
+        (["--agent", "ppo", "--no-coord"], "Pong"),
+        (["--no-coord"], "minatar:breakout"),
+    ],
+    ids=["one process", "subproc", "ppo", "minatar"],
+)
+def test_the_atari_benchmark_writes_both_ratios(tmp_path: Path, beside: list[str], env: str) -> None:
     script, output = SCRIPT.with_name("atari.py"), tmp_path / "ratio.json"
-    short = ["--smoke", "--rounds", "1", "--stretch", "8", "--env", "pong", "--device", "cpu"]
+    short = ["--smoke", "--rounds", "1", "--stretch", "8", "--env", env.lower(), "--device", "cpu"]
     command = [sys.executable, str(script), *short, "--json", str(output), *beside]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     document = json.loads(output.read_text())
-    assert document["env"] == "Pong"
+    assert document["env"] == env
     assert all(document[what]["ratio"] > 0 for what in ("games", "training"))
     assert f"training: theirs {document['training']['theirs_steps_per_second']:.0f}" in done.stdout
 

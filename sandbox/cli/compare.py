@@ -153,6 +153,8 @@ def _table(comparison: "Comparison") -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from sandbox.report.combined import combined, formula
+
     for task in comparison.tasks:
         title = f"{comparison.experiment}{f', {task}' if task else ''}: mean ± sd (seeds)"
         table = _rich(title, ("score", *comparison.arms))
@@ -161,6 +163,11 @@ def _table(comparison: "Comparison") -> None:
             name = f"{score.name}, {score.better} is better{' (primary)' if score.primary else ''}"
             table.add_row(Text(name), *map(_mean, cells))
         Console().print(table)
+    for item in combined(comparison):
+        if item.verdict is not None:
+            task = f"{item.task}, " if item.task else ""
+            print(f"{task}{item.arm}, {formula(comparison.combinations[item.arm])}: {item.verdict.words} "
+                  f"({item.verdict.reason})")  # fmt: skip
     for contrast in comparison.contrasts():
         if contrast.verdict is not None:
             task = f"{contrast.task}, " if contrast.task else ""

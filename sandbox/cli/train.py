@@ -79,11 +79,14 @@ def add_fields(
     """Makes every field of a study's model a flag; `overrides_of` reads them back. The arm sets ``coord``."""
     group = parser.add_argument_group("settings", f"each default is that of {experiment.path.name}, for every arm that "
                                       "does not set its own")  # fmt: skip
+    given = {**experiment.values, **next(iter(experiment.tasks.values()), {})}
+    defaults = {name: field.default for name, field in model.model_fields.items()}
+    defaults |= {**model.following(given), **experiment.values}
     for name, field in model.model_fields.items():
         if name in leave_out:
             continue
         flag, target = f"--{name.replace('_', '-')}", f"field_{name}"
-        default = experiment.values.get(name, field.default)
+        default = defaults[name]
         shown = {True: "on", False: "off"}[default] if isinstance(default, bool) else default
         shown = one_line(shown, 100) if isinstance(shown, str) else in_words(shown)
         text, names = f"{field.description} (default: {shown})", ",".join(choices(field))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from sandbox.base.errors import UserError, in_words, listed, nearest, one_line
@@ -60,6 +60,28 @@ class Config(BaseModel):
     log_every: int = Field(20, ge=1, le=10**9, description="steps between two points of a curve")
     preview_every: int = Field(250, ge=1, le=10**9, description="steps between two sample grids")
     checkpoint_every: int = Field(250, ge=1, le=10**9, description="steps between two checkpoints")
+
+    @classmethod
+    def following(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Defaults that follow from other settings, over those of the class: field -> value.
+
+        A study whose published recipe depends on a choice has them in one table. Whatever is given wins; what follows
+        is written into the run's file like all else.
+
+        Args:
+            values: what was given, as it was written; it may be wrong, which is for others to say.
+        """
+        return {}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _followed(cls, data: Any, handler: Any) -> Any:
+        if not isinstance(data, dict) or not (more := cls.following(data)):
+            return handler(data)
+        found = handler({**more, **data})
+        # What only follows counts as not set: given other choices it is found anew.
+        found.__pydantic_fields_set__.difference_update(more.keys() - data.keys())
+        return found
 
     @field_validator("*", mode="before")
     @classmethod

@@ -10,6 +10,8 @@
     seeds: [0, 1, 2]              # reference. tasks: games, splits: like arms, every arm runs each
     sweep:                        # --sweep makes a run of every combination
       conv: {lr: [0.001, 0.01], width: [16, 32]}
+    contrasts:                    # weighted sums of arms' primary scores, the weights of each add up to 0; the first
+      twice: {coord: 1, wide: -1} # concludes, in place of the differences from the reference
 
 The command line wins over ``--smoke``, that over the arm, the arm over the task, that over the experiment, and that
 over the class defaults.
@@ -22,12 +24,13 @@ from typing import Any
 
 from sandbox.base.errors import UserError, in_words, listed, nearest, one_line
 from sandbox.experiment.config import COMMAND_LINE, SEEDS, Config, folder_name, validated
+from sandbox.experiment.contrasts import read_contrasts
 from sandbox.experiment.document import read_document
 from sandbox.experiment.names import find_config, study_names
 from sandbox.experiment.spec import study_spec
 
 _RESERVED = ("comparison", "logs", "smoke")  # folders beside the arms and tasks
-_KEYS = ("study", "experiment", "arms", "compare", "tasks", "seeds", "sweep")
+_KEYS = ("study", "experiment", "arms", "compare", "tasks", "seeds", "sweep", "contrasts")
 MANY_SEEDS = 10_000  # of a comparison; more are a slip
 _MANY_ARMS = 2000  # arms x tasks, all of which are checked
 
@@ -46,6 +49,7 @@ class Experiment:
         tasks: task -> field -> value, over ``values``; empty where there is but one.
         seeds: the seeds a comparison runs.
         sweep: arm -> field -> the values that ``--sweep`` combines.
+        contrasts: name -> arm -> weight, see `sandbox.report.combined`; the first is the conclusion.
         variants: of an expanded sweep (`sandbox.experiment.sweep`): arm -> the arm of the file that it varies.
     """
 
@@ -58,6 +62,7 @@ class Experiment:
     tasks: Mapping[str, Mapping[str, Any]]
     seeds: tuple[int, ...]
     sweep: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
+    contrasts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     variants: Mapping[str, str] = field(default_factory=dict)
     # (arm, task) -> its configuration, checked once: with thousands of arms each would ask for all others again
     _checked: dict[tuple[str, str | None], Config] = field(init=False, repr=False, compare=False, default_factory=dict)
@@ -76,9 +81,13 @@ class Experiment:
         if (arm, task) not in self._checked:
             names = [arm] if self.variants else self.arms
             self._checked.update({(name, task): self._of_file(name, task) for name in names})
-        config = self._checked[arm, task]
-        values = (config.shrunk() if smoke else config).model_dump()
-        return validated(study_spec(self.study).config, {**values, **(overrides or {})}, COMMAND_LINE)
+        model, config, given = study_spec(self.study).config, self._checked[arm, task], dict(overrides or {})
+        # What was not set is left out: it may follow from what the overrides set, see `Config.following`.
+        values = config.model_dump(exclude_unset=True)
+        if smoke and model.following({**values, **given}):
+            config = validated(model, {**values, **given}, COMMAND_LINE)  # what shrinks may follow from them, too
+        values = config.shrunk().model_dump(exclude_unset=True) if smoke else values
+        return validated(model, {**values, **given}, COMMAND_LINE)
 
     def _of_file(self, arm: str, task: str | None) -> Config:
         settings = {} if task is None else self.tasks[task]
@@ -133,6 +142,7 @@ def load_experiment(name: str) -> Experiment:
         tasks,
         _seeds(path, document.get("seeds")),
         _sweep(path, document.get("sweep", {}), arms),
+        read_contrasts(path, document.get("contrasts", {}), arms),
     )
 
 

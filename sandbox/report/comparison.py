@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,6 +106,8 @@ class Comparison:
         budget: what the arms had the same of: ``steps`` (images too), ``macs`` or ``none``.
         rows: one for each cell, in the order task, seed, arm.
         recorded: in place of the runs' configurations, where the rows have none.
+        combinations: contrasts of several arms, name -> arm -> weight; where there are some the first of them concludes
+            and the differences from the reference are described, see `sandbox.report.combined`.
     """
 
     study: str
@@ -120,6 +122,7 @@ class Comparison:
     budget: Budget
     rows: tuple[Row, ...]
     recorded: Recorded | None = None
+    combinations: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def reference(self) -> str:
@@ -181,13 +184,13 @@ class Comparison:
     def _contrasts(self, score: Score) -> list[Contrast]:
         cells = [(task, arm) for task in self.tasks for arm in self.arms[1:]]
         found = [self._contrast(score, task, arm) for task, arm in cells]
-        if not score.primary:
-            return found
+        if not score.primary or self.combinations:
+            return [replace(item, equal=None) for item in found]
         families: dict[str, list[int]] = {}
         for k, (_, arm) in enumerate(cells):
             families.setdefault(family(self.reference, arm), []).append(k)
         for places in families.values():
-            for k, item in zip(places, _judged([found[k] for k in places]), strict=True):
+            for k, item in zip(places, judged([found[k] for k in places]), strict=True):
                 found[k] = item
         return found
 
@@ -205,18 +208,23 @@ class Comparison:
             first = margin.fresh_from
             fresh = [{seed: value for seed, value in part.items() if seed >= first} for part in values]
             found = paired(fresh[0], fresh[1], score.better)
-            equal = equivalence(found, margin.value, self._barred(score, margin, task, arm, fresh))
+            equal = equivalence(found, margin.value, self.barred(score, margin, task, (self.reference, arm), fresh))
         return Contrast(task, arm, score, result, math.nan, None, equal)
 
-    def _barred(
-        self, score: Score, margin: Margin, task: str | None, arm: str, fresh: Sequence[Mapping[int, float | None]]
+    def barred(
+        self,
+        score: Score,
+        margin: Margin,
+        task: str | None,
+        arms: Sequence[str],
+        fresh: Sequence[Mapping[int, float | None]],
     ) -> str:
-        """Why these runs cannot show equivalence, whatever their scores are."""
+        """Why the runs of some arms cannot show equivalence, whatever their scores are."""
         pairs = len([seed for seed, value in fresh[0].items() if value is not None and fresh[1].get(seed) is not None])
         if pairs < CONCLUDING and any(seed < margin.fresh_from for seed in self.seeds):
             return (f"the margin was set after runs of seeds below {margin.fresh_from} were seen, and of later ones "
                     f"{pairs} are paired, {CONCLUDING} are needed")  # fmt: skip
-        for row in (*self.of(self.reference, task), *self.of(arm, task)):
+        for row in (row for arm in arms for row in self.of(arm, task)):
             if row.cell.seed < margin.fresh_from:
                 continue
             wrong = f"failed ({row.error})" if row.error else ""
@@ -230,7 +238,7 @@ class Comparison:
         return ""
 
 
-def _judged(items: Sequence[Contrast]) -> list[Contrast]:
+def judged(items: Sequence[Contrast]) -> list[Contrast]:
     """The verdicts of a family: its p values corrected together, and those of its claims of equivalence."""
     adjusted = holm([item.stats.p_t for item in items])
     compared = max(1, sum(not math.isnan(item.stats.p_t) for item in items))

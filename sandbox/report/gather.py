@@ -37,8 +37,11 @@ def gather(plan: Plan, failed: Mapping[Cell, str], command: str) -> Comparison:
     check_places(rows, plan)
     refuse_mixed_precision([row.run for row in rows if row.run])
     refuse_mixed_data([row.run for row in rows if row.run])
+    combinations = {name: weights for name, weights in plan.experiment.contrasts.items()
+                    if weights.keys() <= set(plan.arms) and not plan.options.sweep}  # fmt: skip
     return Comparison(plan.experiment.study, plan.name, plan.folder, config_title(plan.experiment.path), command,
-                      plan.arms, plan.tasks, plan.seeds, plan.scores(), _budget(plan, rows), rows)  # fmt: skip
+                      plan.arms, plan.tasks, plan.seeds, plan.scores(), _budget(plan, rows), rows,
+                      combinations=combinations)  # fmt: skip
 
 
 def _budget(plan: Plan, rows: Sequence[Row]) -> Budget:

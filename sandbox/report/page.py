@@ -33,6 +33,7 @@ from sandbox.film.encode import encode_gif, encode_mp4
 from sandbox.film.figures import draw, png
 from sandbox.report import plots, tables
 from sandbox.report.across import tasks_figure
+from sandbox.report.combined import combined_conclusions, combined_table
 from sandbox.report.comparison import Comparison, Contrast, Row
 from sandbox.report.stats import BOOTSTRAP_FROM, CONCLUDING
 from sandbox.report.tables import direction, score_digits
@@ -45,11 +46,7 @@ _GROWTH = "The samples of the arms during training, from the first step to the l
 
 
 def write_report(comparison: Comparison) -> Path:
-    """Writes all files of the report and returns the path of ``report.html``.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+    """Writes all files of the report, or raises `OSError`; returns the path of ``report.html``."""
     folder = comparison.folder
     folder.mkdir(parents=True, exist_ok=True)
     contrasts = comparison.contrasts()
@@ -113,8 +110,10 @@ def _markdown(text: str) -> str:
 
 
 def conclusions(c: Comparison, contrasts: Sequence[Contrast]) -> list[dict[str, str]]:
-    """``outcome`` and ``text`` for each contrast of the primary score; of a single arm for each task."""
-    return [_conclusion(c, item) for item in contrasts] or [_alone(c, task) for task in c.tasks]
+    """``outcome`` and ``text`` for each contrast of the primary score, or the file's own; of a single arm by task."""
+    return (
+        combined_conclusions(c) or [_conclusion(c, item) for item in contrasts] or [_alone(c, task) for task in c.tasks]
+    )
 
 
 def _conclusion(c: Comparison, item: Contrast) -> dict[str, str]:
@@ -222,6 +221,7 @@ def _view(
         "primary_title": f"Primary score: {c.primary.name}",
         "tables": {
             "primary": tables.primary_table(c),
+            "combined": combined_table(c),
             "contrasts": tables.contrast_table(c, primary),
             "over_tasks": tables.over_tasks_table(c),
             "seeds": tables.seeds_table(c, primary),

@@ -5,6 +5,8 @@
     [task.]arm.verdict, .p              of the primary score, with what Holm's correction makes of its p
     [task.]arm.seconds, .parameters.N   and other costs, means over the runs
     [task.]real.score                   of real data
+    [task.]contrasts.NAME.mean          of a contrast of several arms: or low, high, p, p_sign_flip, pairs, improvement;
+                                        of the first also verdict, and p_adjusted, what Holm's correction makes of its p
 
 Decimals are those of the report's tables; ``| to(2)`` sets another number of them, ``| percent(1)`` writes a share in
 percent. Names that the template language cannot write: ``at['none'].score.mean``.
@@ -20,6 +22,7 @@ import numpy as np
 from jinja2 import meta
 
 from sandbox.base.errors import UserError, listed, nearest, one_line
+from sandbox.report.combined import combined
 from sandbox.report.comparison import Comparison, Contrast, Row
 from sandbox.report.stats import summarise
 from sandbox.report.tables import costs_of
@@ -77,6 +80,12 @@ def tree(c: Comparison, variants: Mapping[str, str]) -> Tree:
     """
     contrasts = [] if variants else c.contrasts()
     found = {task: _of_task(c, task, variants, contrasts) for task in c.tasks}
+    for item in combined(c):
+        digits = digits_of(
+            v for arm in c.arms for v in c.values(item.score.tag, arm, item.task).values() if v is not None
+        )
+        told = {"verdict": item.verdict.words, "p_adjusted": Figure(item.p_adjusted, kind="p")} if item.verdict else {}
+        found[item.task].setdefault("contrasts", {})[item.arm] = _difference(item, digits) | told
     return found[None] if None in found else {str(task): part for task, part in found.items()}
 
 

@@ -16,6 +16,7 @@ from sandbox.base.errors import UserError, listed, nearest, one_line
 from sandbox.base.reading import Unreadable, read_text
 from sandbox.experiment.document import read_document
 from sandbox.report import tables
+from sandbox.report.combined import combined_table
 from sandbox.report.comparison import Comparison
 from sandbox.report.page import captions, missing_runs, render
 from sandbox.report.placeholders import Tree, fill, tree
@@ -200,7 +201,7 @@ def _tables(c: Comparison, s: Sources) -> list[Table]:
         return [spread_table(c, s.variants)]
     contrasts = c.contrasts()
     primary = [item for item in contrasts if item.score.primary]
-    found = (tables.primary_table(c), tables.contrast_table(c, primary), tables.over_tasks_table(c),
+    found = (tables.primary_table(c), combined_table(c), tables.contrast_table(c, primary), tables.over_tasks_table(c),
              tables.others_table(c, contrasts))  # fmt: skip
     return [table for table in found if table is not None]
 

@@ -80,6 +80,7 @@ class Sources(ReadBack):
     Attributes:
         study, experiment, source, command, arms, tasks, seeds, budget: see `sandbox.report.comparison.Comparison`.
         variants: of a sweep: combination -> the arm that it varies.
+        contrasts: of several arms, see `sandbox.report.combined`.
         scores: the primary one first.
         margins, failed, pairings: see `sandbox.report.comparison.Recorded`.
         made_with: machine, instruction set, precision, versions.
@@ -98,6 +99,7 @@ class Sources(ReadBack):
     seeds: list[int]
     budget: Budget
     variants: dict[str, str] = Field(default_factory=dict)
+    contrasts: dict[str, dict[str, float]] = Field(default_factory=dict)
     scores: list[Declared] = Field(min_length=1)
     margins: list[Matters] = Field(default_factory=list)
     failed: dict[str, str] = Field(default_factory=dict)
@@ -137,6 +139,7 @@ def export(c: Comparison, folder: Path, variants: Mapping[str, str]) -> Path:
     head = {
         "study": c.study, "experiment": c.experiment, "source": c.source, "command": _command(c.command),
         "arms": c.arms, "tasks": c.tasks, "seeds": c.seeds, "budget": c.budget, "variants": dict(variants),
+        "contrasts": {name: dict(weights) for name, weights in c.combinations.items()},
         "scores": [Declared.model_validate({name: getattr(score, name) for name in Declared.model_fields}).model_dump()
                    for score in c.scores],
         "margins": [{"task": task, "value": m.value, "reason": m.reason, "fresh_from": m.fresh_from}
@@ -282,7 +285,7 @@ def _comparison(folder: Path, s: Sources) -> Comparison:
         raise UserError(f"{folder}/comparison.json: the first of its scores, and no other, must be primary")
     return Comparison(s.study, s.experiment, folder, s.source, s.command, tuple(s.arms), tuple(s.tasks),
                       tuple(s.seeds), scores, s.budget, tuple(_rows(folder, s)),
-                      Recorded(margins, s.failed, pairings))  # fmt: skip
+                      Recorded(margins, s.failed, pairings), s.contrasts)  # fmt: skip
 
 
 def _rows(folder: Path, s: Sources) -> list[Row]:

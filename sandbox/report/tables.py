@@ -118,22 +118,28 @@ def contrast_table(c: Comparison, contrasts: Sequence[Contrast]) -> Table | None
     if not contrasts:
         return None
     holm, bootstrap = any(item.compared > 1 for item in contrasts), any(item.stats.bootstrap for item in contrasts)
-    head = ["arm", "verdict", "mean difference", INTERVAL, "pairs", "sign-flip p", "t-test p",
-            *["Holm-adjusted p"] * holm, *["equivalence p"] * any(item.equal for item in contrasts),
-            "probability of improvement", *["bootstrap interval"] * bootstrap]  # fmt: skip
-    groups = [Group([_contrast_cells(c, item, holm, bootstrap) for item in contrasts if item.task == task], task)
+    head = contrast_head("arm", contrasts)
+    groups = [Group([contrast_cells(c, item, holm, bootstrap) for item in contrasts if item.task == task], task)
               for task in c.tasks]  # fmt: skip
     told = dict.fromkeys((item.arm, c.pairing(item.arm, item.task)) for item in contrasts if item.stats.differences)
     notes = [f"At one seed {c.reference} and {arm} have {pairing}." for arm, pairing in told]
     for name, count in dict.fromkeys((family(c.reference, item.arm), item.compared) for item in contrasts):
         if count > 1:
             notes.append(f"Holm's correction is over {count} comparisons (arms x tasks; a family: {name}).")
-    notes += _margins(c)
+    notes += margins(c)
     note = " ".join(notes)
-    return Table(f"Difference from {c.reference}: {c.primary.name}", tuple(head), groups, note)
+    return Table(f"Difference from {c.reference}: {c.primary.name}", head, groups, note)
 
 
-def _margins(c: Comparison) -> list[str]:
+def contrast_head(first: str, contrasts: Sequence[Contrast]) -> Cells:
+    """The head of a table of differences."""
+    holm, bootstrap = any(item.compared > 1 for item in contrasts), any(item.stats.bootstrap for item in contrasts)
+    return (first, "verdict", "mean difference", INTERVAL, "pairs", "sign-flip p", "t-test p",
+            *["Holm-adjusted p"] * holm, *["equivalence p"] * any(item.equal for item in contrasts),
+            "probability of improvement", *["bootstrap interval"] * bootstrap)  # fmt: skip
+
+
+def margins(c: Comparison) -> list[str]:
     """What would matter, and why; of several tasks by task where they differ."""
     told: dict[str, list[str]] = {}
     for task in c.tasks:
@@ -145,15 +151,15 @@ def _margins(c: Comparison) -> list[str]:
     return [*lines, "Its p: two one-sided t tests, Holm-corrected within the family."] if lines else []
 
 
-def _contrast_cells(c: Comparison, item: Contrast, holm: bool, bootstrap: bool) -> Cells:
-    assert item.verdict is not None, "only the primary score concludes"
+def contrast_cells(c: Comparison, item: Contrast, holm: bool, bootstrap: bool, equals: bool = False) -> Cells:
+    """A row: ``holm``, ``bootstrap`` and ``equals`` say which columns the table has."""
     s, digits = item.stats, score_digits(c, item.score, item.task)
     around = interval_text(*s.bootstrap, digits, "+") if s.bootstrap else NOTHING
     interval = interval_text(s.low, s.high, digits, "+")
-    equal = [p_text(item.equal.p_adjusted)] if item.equal else []
+    equal = [p_text(item.equal.p_adjusted)] if item.equal else [NOTHING] * equals
     tests = p_text(s.p_sign_flip), p_text(s.p_t), *[p_text(item.p_adjusted)] * holm, *equal
     found = number(s.mean, digits, "+"), interval, str(len(s.differences)), *tests, number(s.improvement, 2)
-    return item.arm, item.verdict.words, *found, *[around] * bootstrap
+    return item.arm, item.verdict.words if item.verdict else "described", *found, *[around] * bootstrap
 
 
 def others_table(c: Comparison, contrasts: Sequence[Contrast]) -> Table | None:
@@ -200,7 +206,10 @@ def over_tasks_table(c: Comparison) -> Table | None:
 def _over_tasks_cells(row: OverTasks, reference: bool, digits: int) -> Cells:
     gain = row.improvement
     improvement = (number(gain.value, 3), interval_text(gain.low, gain.high, 3)) if gain else (NOTHING, NOTHING)
-    counts = NOTHING if reference else f"{row.better} / {row.equivalent} / {row.inconclusive} / {row.worse}"
+    judged = row.better + row.equivalent + row.inconclusive + row.worse
+    counts = (
+        NOTHING if reference or not judged else f"{row.better} / {row.equivalent} / {row.inconclusive} / {row.worse}"
+    )
     iqm = number(row.iqm.value, digits), interval_text(row.iqm.low, row.iqm.high, digits)
     return row.arm, str(row.tasks), str(row.runs), *iqm, *improvement, counts
 

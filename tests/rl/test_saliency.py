@@ -189,7 +189,7 @@ def test_an_agent_that_learned_from_coordinates_is_at_chance_without_them() -> N
 def game(seed: int = 0, frames: int = 5) -> tuple[np.ndarray, np.ndarray]:
     env = AtariVecEnv("Breakout", 1, threads=1, render_mode="rgb_array")
     env.seed(seed)
-    return reference_game(env, frames, torch.Generator().manual_seed(seed))
+    return reference_game(env, frames, torch.Generator().manual_seed(seed), skipped=80, held=8)
 
 
 def test_the_reference_game_depends_on_its_seeds_alone() -> None:
@@ -255,7 +255,7 @@ def test_the_score_without_coordinates_is_undefined_without_coordinates() -> Non
         found.append(study.evaluate()["score/return_without_coordinates"])
         if coord:
             with torch.no_grad():  # coordinates that say nothing: the same games
-                cast(CoordConv2d, study.model.policy.features_extractor.cnn[0]).coordinate_weight.zero_()  # type: ignore
+                cast(CoordConv2d, study.agent.model.policy.features_extractor.cnn[0]).coordinate_weight.zero_()  # type: ignore
             scores = study.evaluate()
             assert scores["score/return_without_coordinates"] == scores["score/return"]
     assert math.isnan(found[0])

@@ -12,7 +12,7 @@ from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 
 from rl.games import REFERENCES, games
 from rl.policies import CoordCNN
-from rl.spec import SCORES, RlConfig
+from rl.spec import RlConfig, scores
 from rl.study import RlStudy
 from sandbox.base.errors import UserError
 from sandbox.cli.compare_parser import parse as parse_plan
@@ -42,8 +42,8 @@ def test_the_defaults_are_the_zoo_s() -> None:
     assert (config.envs, config.n_steps, config.entropy, config.value) == (16, 5, 0.01, 0.25)
     assert (config.lr, config.lr_schedule, config.gamma, config.gae_lambda) == (7e-4, "constant", 0.99, 1.0)
     study = make()
-    (group,) = study.model.policy.optimizer.param_groups
-    assert isinstance(study.model.policy.optimizer, RMSpropTFLike)
+    (group,) = study.agent.model.policy.optimizer.param_groups
+    assert isinstance(study.agent.model.policy.optimizer, RMSpropTFLike)
     assert (group["eps"], group["alpha"]) == (1e-5, 0.99)
 
 
@@ -110,7 +110,7 @@ def test_the_rate_counts_the_steps_since_the_last_point(monkeypatch: pytest.Monk
 
 def test_a_step_plays_and_learns_and_says_so_under_stable_baselines3_s_tags() -> None:
     study = make(log_every=15, max_frames=100, noop_max=0)
-    before = {name: value.clone() for name, value in study.model.policy.state_dict().items()}
+    before = {name: value.clone() for name, value in study.agent.model.policy.state_dict().items()}
     rows = [study.step(step) for step in range(1, 31)]
     tags = {"train/learning_rate", "train/entropy_loss", "train/policy_loss", "train/value_loss"}
     assert all(
@@ -121,9 +121,10 @@ def test_a_step_plays_and_learns_and_says_so_under_stable_baselines3_s_tags() ->
     assert rows[29].keys() - rows[0].keys() >= {"time/fps", "rollout/ep_rew_mean", "rollout/ep_len_mean"}
     assert float(rows[29]["rollout/ep_len_mean"]) == 101  # frames: games are cut there, after FIRE
     assert all(torch.isfinite(value) for row in rows for value in row.values())
-    changed = [name for name, value in study.model.policy.state_dict().items() if not torch.equal(value, before[name])]
+    after = study.agent.model.policy.state_dict()
+    changed = [name for name, value in after.items() if not torch.equal(value, before[name])]
     assert any("cnn.0.weight" in name for name in changed)
-    assert study.model.num_timesteps == 30 * 4
+    assert study.agent.model.num_timesteps == 30 * 4
 
 
 @pytest.mark.parametrize(("coord", "heads"), [(False, "shared"), (True, "actor")])
@@ -134,8 +135,8 @@ def test_the_seed_repeats_a_run(coord: bool, heads: str) -> None:
         study = make(coord=coord, heads=heads, seed=5)
         for step in range(1, 5):
             study.step(step)
-        buffer = study.model.rollout_buffer
-        runs.append((buffer.observations.copy(), buffer.actions.copy(), study.model.policy.state_dict()))
+        buffer = study.agent.model.rollout_buffer
+        runs.append((buffer.observations.copy(), buffer.actions.copy(), study.agent.model.policy.state_dict()))
     assert np.array_equal(runs[0][0], runs[1][0])
     assert np.array_equal(runs[0][1], runs[1][1])
     for name, value in runs[0][2].items():
@@ -163,11 +164,11 @@ def test_a_restored_study_goes_on_with_counters_optimiser_schedule_and_means(tmp
     again, found = make(**settings), newest_checkpoint(tmp_path)
     assert found is not None
     restore(again, found)
-    for name, value in study.model.policy.state_dict().items():
-        assert torch.equal(value, again.model.policy.state_dict()[name])
+    for name, value in study.agent.model.policy.state_dict().items():
+        assert torch.equal(value, again.agent.model.policy.state_dict()[name])
     assert _played(again) == _played(study) != []
     after = again.step(21)
-    assert again.model.num_timesteps == 84
+    assert again.agent.model.num_timesteps == 84
     assert float(last["train/learning_rate"]) == pytest.approx(7e-4 / 2)
     assert float(after["train/learning_rate"]) == pytest.approx(7e-4 * 19 / 40)
     assert len(again.games) >= len(study.games)
@@ -177,9 +178,9 @@ def test_the_record_holds_the_newest_hundred() -> None:
     study, again = make(), make()
     again.load_state_dict(study.state_dict())
     assert again.games == study.games == []
-    study._begun(1)
-    assert study.model.ep_info_buffer is not None
-    study.model.ep_info_buffer.extend({"r": k + 0.1, "l": k + 1, "t": 0.0} for k in range(130))
+    study._begin(1)
+    assert study.agent.model.ep_info_buffer is not None
+    study.agent.model.ep_info_buffer.extend({"r": k + 0.1, "l": k + 1, "t": 0.0} for k in range(130))
     study.step(1)
     again.load_state_dict(study.state_dict())
     assert len(again.games) == 100
@@ -203,7 +204,7 @@ def test_the_evaluation_plays_whole_games_in_full_and_repeats_itself() -> None:
     stream = torch.get_rng_state()
     found = study.evaluate()
     assert torch.equal(torch.get_rng_state(), stream)  # what is looked at does not change what is learned
-    assert found.keys() >= {score.tag for score in SCORES}
+    assert found.keys() >= {score.tag for score in scores(study.config)}
     assert study_spec("rl").scores_of(study.config)[0].tag == "score/return"
     assert found["score/games"] == 2
     assert found["score/frames"] > 400  # five lives

@@ -1,0 +1,201 @@
+"""Agents: what learns, by name. A further one is an entry of `AGENTS`; the study knows `Agent` alone.
+
+agent = make_agent(config, env, "cpu")
+agent.begin([])
+for step in range(1, config.steps + 1):
+    losses = agent.update(step)
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
+from torch.optim import Optimizer
+
+from rl.one_pass import KeepingPolicy, OnePassA2C
+from rl.policies import POLICIES, CoordCNN, seed_policy
+from rl.spec import RlConfig, parse_kernels
+from rl.vector import GameVecEnv
+from sandbox.base.seeding import keyed_generator
+from sandbox.nn.blocks import channels_last
+
+Game = dict[str, float]  # a whole game, in stable-baselines3's form: return r, length l, time t
+WINDOW = 100  # whole games in a running mean, as stable-baselines3 has it
+
+
+class Agent(ABC):
+    """An agent of a run, its games and its optimiser.
+
+    Attributes:
+        policy: the network; ``predict(observations, deterministic=...)`` gives actions.
+        optimiser: whose state a checkpoint holds.
+    """
+
+    policy: ActorCriticPolicy
+    optimiser: Optimizer
+
+    @abstractmethod
+    def begin(self, games: Sequence[Game]) -> None:
+        """Starts the environment; ``games`` are the newest whole ones of a run that goes on."""
+
+    @abstractmethod
+    def update(self, step: int) -> dict[str, float]:
+        """Plays and learns: the step of the bench, counted from 1. Returns what there is to say, by tag, finite."""
+
+    @property
+    @abstractmethod
+    def games(self) -> list[Game]:
+        """The newest `WINDOW` whole games."""
+
+    @property
+    @abstractmethod
+    def observations(self) -> np.ndarray:
+        """What it sees now."""
+
+    @abstractmethod
+    def drawing(self, policy: ActorCriticPolicy, generator: torch.Generator) -> AbstractContextManager[None]:
+        """Inside, the policy, or a copy of it, draws its actions from a stream."""
+
+
+class OnPolicy(Agent):
+    """An actor-critic of stable-baselines3 that learns from what it has just played.
+
+    Actions come from streams keyed by (seed, step), the order of minibatches too: arms share them.
+
+    Args:
+        model: on a policy of `rl.policies.POLICIES`.
+        config: the run's.
+        bf16: whether the network runs in bfloat16.
+        shuffles: it learns in minibatches.
+    """
+
+    def __init__(self, model: OnPolicyAlgorithm, config: RlConfig, *, bf16: bool, shuffles: bool = False) -> None:
+        self.model, self.config, self.shuffles = model, config, shuffles
+        policy = model.policy
+        assert isinstance(policy, KeepingPolicy)
+        seed_policy(policy, config.seed)
+        if channels_last(model.device.type, bf16):
+            policy.to(memory_format=torch.channels_last)  # after stable-baselines3's own draw, which cannot have it
+        if config.compile:
+            for part in policy.modules():
+                if isinstance(part, CoordCNN):
+                    part.cnn.compile()  # in place: the class and the names stay
+                    part.linear.compile()
+        model.set_logger(Logger(None, []))  # the bench writes the curves
+        self.policy, self.optimiser = policy, policy.optimizer
+        self._callback: BaseCallback | None = None
+
+    def begin(self, games: Sequence[Game]) -> None:
+        """Starts the games."""
+        _, self._callback = self.model._setup_learn(int(self.config.goal))
+        assert self.model.ep_info_buffer is not None
+        self.model.ep_info_buffer.extend(games)
+
+    def update(self, step: int) -> dict[str, float]:
+        """One rollout, and what is learned from it."""
+        model, seed = self.model, self.config.seed
+        assert self._callback is not None, "begin first"
+        assert model.env is not None
+        model.num_timesteps = (step - 1) * self.config.batch
+        with self.drawing(self.policy, keyed_generator(seed, "actions", step)):
+            model.collect_rollouts(model.env, self._callback, model.rollout_buffer, self.config.n_steps)
+        model._update_current_progress_remaining(model.num_timesteps, int(self.config.goal))
+        with self.ordered(step):
+            model.train()
+        learned = {tag: float(value) for tag, value in model.logger.name_to_value.items() if tag != "train/n_updates"}
+        if math.isnan(learned["train/explained_variance"]):
+            del learned["train/explained_variance"]  # undefined where all returns are equal
+        return learned
+
+    def ordered(self, step: int) -> AbstractContextManager[None]:
+        """Inside, minibatches are in the order that belongs to the step."""
+        if not self.shuffles:
+            return nullcontext()
+        return _shuffling(keyed_generator(self.config.seed, "minibatches", step))
+
+    @property
+    def games(self) -> list[Game]:
+        """The newest whole games."""
+        return list(self.model.ep_info_buffer or ())[-WINDOW:]
+
+    @property
+    def observations(self) -> np.ndarray:
+        """What it sees now."""
+        found = self.model._last_obs
+        assert isinstance(found, np.ndarray)
+        return found
+
+    def drawing(self, policy: ActorCriticPolicy, generator: torch.Generator) -> AbstractContextManager[None]:
+        """Inside, the policy draws its actions from a stream."""
+        assert isinstance(policy, KeepingPolicy)
+        return policy.drawing_from(generator)
+
+
+@contextmanager
+def _shuffling(generator: torch.Generator) -> Iterator[None]:
+    """Inside, numpy's global stream, which stable-baselines3 orders minibatches by, is one keyed by ``generator``."""
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(int(torch.randint(2**31 - 1, (), generator=generator)))  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+
+
+def _network(config: RlConfig, *, bf16: bool) -> dict[str, Any]:
+    """The policy's arguments that agents share."""
+    names = "coord", "coord_layers", "with_r", "padding_mode", "pooling", "width", "features_dim"
+    network = {name: getattr(config, name) for name in names} | {"kernels": parse_kernels(config.kernels)}
+    return {"features_extractor_class": CoordCNN, "features_extractor_kwargs": {**network, "bf16": bf16},
+            "net_arch": []}  # fmt: skip
+
+
+def _shared(config: RlConfig) -> dict[str, Any]:
+    """The arguments that A2C and PPO share."""
+    return {
+        "learning_rate": _falling(config, config.lr), "n_steps": config.n_steps, "gamma": config.gamma,
+        "gae_lambda": config.gae_lambda, "ent_coef": config.entropy, "vf_coef": config.value,
+        "max_grad_norm": config.max_grad_norm, "stats_window_size": WINDOW,
+    }  # fmt: skip
+
+
+def _falling(config: RlConfig, value: float) -> Callable[[float], float]:
+    falls = config.lr_schedule == "linear"
+    return lambda left: value * (left if falls else 1.0)
+
+
+def make_a2c(config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool) -> OnPolicy:
+    """A2C (Mnih et al. 2016, arXiv 1602.01783), which looks at each observation once; a step is one update."""
+    rms = {"optimizer_class": RMSpropTFLike, "optimizer_kwargs": {"alpha": config.rms_decay, "eps": config.rms_eps}}
+    model: A2C = OnePassA2C(POLICIES[config.heads], env, device=device, **_shared(config),
+                            policy_kwargs=_network(config, bf16=bf16) | rms)  # fmt: skip
+    return OnPolicy(model, config, bf16=bf16)
+
+
+def make_ppo(config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool) -> OnPolicy:
+    """PPO (Schulman et al. 2017, arXiv 1707.06347); a step is one rollout and its epochs."""
+    fused = torch.device(device).type in ("cpu", "cuda")
+    adam = {"optimizer_class": torch.optim.Adam, "optimizer_kwargs": {"eps": config.adam_eps, "fused": fused}}
+    model = PPO(
+        POLICIES[config.heads], env, device=device, batch_size=config.minibatch, n_epochs=config.epochs,
+        clip_range=_falling(config, config.clip), policy_kwargs=_network(config, bf16=bf16) | adam, **_shared(config),
+    )  # fmt: skip
+    return OnPolicy(model, config, bf16=bf16, shuffles=True)
+
+
+AGENTS: dict[str, Callable[..., Agent]] = {"a2c": make_a2c, "ppo": make_ppo}
+
+
+def make_agent(config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool = False) -> Any:
+    """The agent that a configuration names, its weights drawn from the run's seed."""
+    return AGENTS[config.agent](config, env, device, bf16=bf16)
