@@ -10,8 +10,9 @@ hyperparameters, in float32; with --subproc one process a game; of MinAtar the l
 channels first, and our network without coordinates. Both train through stable-baselines3's ``learn``, each side in a
 process of its own; ours keeps freed memory, as every run of the bench does (base/memory.py). With --no-coord both have
 the same network and, by default, the same rules of play; flags that change either, and --compile, change our side
-alone. A round times the same number of agent steps on each side, in turn; the ratio is the median over
-rounds. Goals: games alone 2, A2C 1.8 on two CPU cores, PPO 1.25 in float32 and 1.8 with bf16; MinAtar 14,000 agent steps/s of A2C on one core.
+alone. A round times the same number of agent steps on each side, in turn; the ratio is the median over rounds. Goals:
+games alone 2, A2C 1.8 on two CPU cores, PPO 1.25 in float32 and 1.8 with bf16; A2C on MinAtar 14,000 agent steps/s on
+one core.
 """
 
 import argparse

@@ -32,7 +32,8 @@ class Draws:
     CHUNK = 64  # draws made at once
 
     def __init__(self, generator: torch.Generator) -> None:
-        self._generator, self._chunk = generator, iter(())
+        self._generator = generator
+        self._chunk: Iterator[Tensor] = iter(())
 
     def of(self, logits: Float[Tensor, "n actions"]) -> Int[Tensor, " n"]:
         """A draw for each row of logits, normalised or not. One stream serves one shape."""

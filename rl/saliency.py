@@ -171,7 +171,7 @@ def reference_game(
     """
     steps, actions = skipped + frames, int(cast(spaces.Discrete, env.action_space).n)
     drawn = torch.randint(actions, (-(-steps // held),), generator=generator)
-    seen, screens, obs = [], [], env.reset()
+    seen, screens, obs = [], [], cast(np.ndarray, env.reset())
     for step, action in enumerate(drawn.repeat_interleave(held)[:steps].tolist()):
         if step >= skipped:
             seen.append(obs[0])
@@ -201,7 +201,11 @@ def saliency_film(policy: BasePolicy, seen: UInt8[np.ndarray, "t c rows columns"
 def overlay(screens: Frames, heat: Float[Tensor, "t h2 w2"], ink: tuple[int, int, int]) -> Frames:
     """Screens in dim grey under an ink as thick as the heat, thickest from `FULL` on."""
     grey = _DIMMED * (torch.from_numpy(screens).float() @ torch.tensor(_LUMINANCE))[..., None]
-    stretched = F.interpolate(heat[:, None], screens.shape[1:3], mode="bilinear", align_corners=False)
+    size = screens.shape[1:3]
+    if heat.shape[-1] * 8 <= size[1]:  # a place is a square of many pixels: its heat has edges, as it has
+        stretched = F.interpolate(heat[:, None], size, mode="nearest")
+    else:
+        stretched = F.interpolate(heat[:, None], size, mode="bilinear", align_corners=False)
     thickness = _THICKEST * (stretched / FULL).clamp(0, 1).permute(0, 2, 3, 1)
     blended: np.ndarray = torch.lerp(grey, torch.tensor(ink, dtype=torch.float32), thickness).round().byte().numpy()
     return blended

@@ -149,7 +149,7 @@ class RlStudy(Study[RlConfig], Filmed):
         """``count`` games at play, in colour, one frame an agent step; ``path`` is of no use here."""
         env = self._games_of(count, pictures=True)
         env.seed(self._seed("film", seed))
-        pictures, obs = [], env.reset()
+        pictures, obs = [], cast(np.ndarray, env.reset())
         policy = self.agent.policy
         with self.agent.drawing(policy, keyed_generator(self.config.seed, "film actions", seed)):
             for _ in range(frames):

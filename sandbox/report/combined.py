@@ -24,7 +24,7 @@ Weights = Mapping[str, float]
 
 def formula(weights: Weights) -> str:
     """``coord_mean - conv_mean - coord_flatten + conv_flatten``: in the order of the file."""
-    terms = []
+    terms: list[str] = []
     for arm, weight in weights.items():
         size = "" if abs(weight) == 1 else f"{abs(weight):g} "
         sign = ("- " if weight < 0 else "+ ") if terms else ("-" if weight < 0 else "")

@@ -1,12 +1,11 @@
-"""A corridor of ``LENGTH`` cells: action 1 goes right, 0 left; the last cell pays 1 and ends. Its values are known."""
+"""A corridor of ``LENGTH`` cells: action 1 goes right, 0 left; the last pays 1 and ends. Its values are known."""
 
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
-
 from pixels import SIDE, Halves
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 LENGTH = 5
 

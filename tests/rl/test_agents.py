@@ -101,7 +101,7 @@ def test_minatar_s_arms_pair_and_its_margin_is_of_its_own_references() -> None:
         configs = {arm: plan.experiment.resolve(arm, task=task) for arm in plan.arms}
         for end in ("flatten", "mean", "mean_deep"):
             assert configs[f"conv_{end}"].differs_by_coordinates_alone(configs[f"coord_{end}"])
-        assert all(config.goal == 2_000_000 for config in configs.values())
+        assert all(abs(config.goal - 2_000_000) < config.batch for config in configs.values())
     config = RlConfig(env="minatar:freeway")
     found = margin(config)
     assert found is not None
@@ -169,7 +169,7 @@ def test_a_step_is_a_rollout_and_its_epochs_and_rates_fall_over_the_run() -> Non
         [0.1 * left / 6 for left in range(5, -1, -1)]
     )
     assert [float(row["train/learning_rate"]) for row in rows] == pytest.approx(
-        [2.5e-4 * left / 6 for left in range(5, -1, -1)]
+        [1e-3 * left / 6 for left in range(5, -1, -1)]
     )
     steps = study.agent.optimiser.state_dict()["state"][0]["step"]
     assert int(steps) == 6 * 2 * 2  # updates x epochs x minibatches
@@ -186,7 +186,7 @@ def test_a_restored_ppo_goes_on(tmp_path: Path) -> None:
     assert [game["r"] for game in again.games] == [game["r"] for game in study.games] != []
     after = again.step(21)
     assert again.agent.model.num_timesteps == 21 * 8
-    assert float(after["train/learning_rate"]) == pytest.approx(2.5e-4 * 19 / 40)
+    assert float(after["train/learning_rate"]) == pytest.approx(1e-3 * 19 / 40)
     assert int(again.agent.optimiser.state_dict()["state"][0]["step"]) == 21 * 4
 
 

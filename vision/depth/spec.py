@@ -23,6 +23,10 @@ class DepthConfig(ClassifierConfig):
     images: int = Field(2048, ge=32, le=10**9, description="training rooms, each with a box on its floor")
     test_images: int = Field(128, ge=2, le=10**5, description="held-out rooms; each is shown under every condition")
     levels: int = Field(5, ge=2, le=64, description="relative distances of a box, from 1 to 3")
+    box_weight: float = Field(
+        1.0, ge=0, le=1000, description="weight of the loss on the boxes' fronts beside that on all pixels, of which "
+        "they are few: without it the network draws the room and leaves the box out",
+    )  # fmt: skip
     steps: int = Field(800, ge=1, le=10**9, description="training steps")
     batch: int = Field(16, ge=2, le=2**20, description="images in a step")
 

@@ -2,7 +2,7 @@
 
 After van Dijk and de Croon 2019 (arXiv 1905.07005), who found that a network for streets reads depth from where an
 obstacle touches the ground. Sizes of boxes vary in training independently of distance, so that the data do not decide
-the question. Loss: mean absolute difference of logarithms.
+the question. Loss: mean absolute difference of logarithms, of all pixels and of the boxes' fronts.
 """
 
 import csv
@@ -79,12 +79,14 @@ class DepthStudy(ClassifierStudy[DepthConfig]):
         return EncoderDecoder(convs, c.padding, c.width, 1)
 
     def losses(self, rows: Int64[Tensor, " b"], step: int) -> dict[str, Tensor]:
-        """Mean absolute difference of logarithms."""
+        """Mean absolute difference of logarithms, of all pixels and once more of the boxes' fronts."""
         self._found = None  # of weights that are no more
         with self.fabric.autocast():
             said = self.network(self.train.inputs(rows))
         truth = (self.train.depths[rows] / _TYPICAL).log()
-        return {"loss/train": (said[:, 0].float() - truth).abs().mean()}
+        error, front = (said[:, 0].float() - truth).abs(), self.train.front[rows]
+        of_boxes = (error * front).sum() / front.sum().clamp_min(1)
+        return {"loss/train": error.mean() + self.config.box_weight * of_boxes}
 
     # ---- scores
 

@@ -16,6 +16,7 @@ Vector = Float32[np.ndarray, "n 3"]
 Number = Float32[np.ndarray, " n"]
 CORNERS = 8  # a polygon's at most
 FINE = 4  # canvas pixels along a pixel's edge, so 16 samples a pixel
+_OVER = 0.02  # share of its depth by which a surface may be exceeded, where a pixel reaches over its edge
 NEAR = 0.05  # metres in front of the camera from which on things are seen
 _SHIFT = 4  # OpenCV takes corners in sixteenths of a canvas pixel
 _BACKGROUND = 0
@@ -104,12 +105,16 @@ class Scenes:
     def surfaces(self, size: int) -> tuple[Float32[np.ndarray, "n h w"], Int64[np.ndarray, "n h w"]]:
         """How far away what each pixel shows is, in metres along the axis of view, and its class; NaN and -1: nothing.
 
-        Of the surface that is seen an eighth of a pixel to the right of and below the pixel's centre, and there.
+        Of the surface that is seen an eighth of a pixel to the right of and below the pixel's centre, and there; at
+        most a fiftieth less and more than that surface's own corners have.
         """
         points = np.stack(self._points, axis=1)
         flat = self.cameras.turned(points.reshape(self.n, -1, 3)).reshape(points.shape).astype(np.float64)
         normals = np.cross(flat[:, :, 1] - flat[:, :, 0], flat[:, :, 2] - flat[:, :, 0])
         offsets = (normals * flat[:, :, 0]).sum(-1)
+        # A surface that is seen edge-on may be painted where its plane's own depth is anything, below 0 as well.
+        nearest, farthest = (np.maximum(ends, NEAR) for ends in (flat[..., 2].min(-1), flat[..., 2].max(-1)))
+        nearest, farthest = nearest * (1 - _OVER), farthest * (1 + _OVER)
         line = np.arange(size) + 1 / (2 * FINE) - (size - 1) / 2
         tangent = np.tan(self.cameras.field.astype(np.float64) / 2) * 2 / size  # of a pixel
         found = np.empty((self.n, size, size), dtype=np.float32)
@@ -124,6 +129,7 @@ class Scenes:
             along = normal[..., 0] * ray - normal[..., 1] * ray[:, None] + normal[..., 2]
             with np.errstate(divide="ignore", invalid="ignore"):
                 depth = offsets[i, which] / along
+            depth = np.clip(depth, nearest[i, which], farthest[i, which])
             found[i] = np.where(which >= 0, depth, np.nan)
             classes[i] = labels[which]
         return found, classes

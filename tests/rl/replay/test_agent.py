@@ -28,8 +28,11 @@ def make(**fields: Any) -> Any:
     return RlStudy(RlConfig(**{**TINY, "agent": "dqn", **fields}), make_fabric("cpu", "32"))
 
 
-@pytest.mark.parametrize("fields", [{}, {"agent": "apex"}, {"env": "Breakout", "threads": 1, "saliency": 2, "learning_starts": 20}],
-                         ids=["dqn", "apex", "atari"])  # fmt: skip
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"agent": "apex"}, {"env": "Breakout", "threads": 1, "saliency": 2, "learning_starts": 20}],
+    ids=["dqn", "apex", "atari"],
+)
 def test_a_step_plays_and_learns_and_scores_and_films_are_made(fields: dict[str, Any]) -> None:
     study = make(**{"saliency": 3, **fields}, coord=True)
     before = [parameter.detach().clone() for parameter in study.agent.policy.parameters()]

@@ -10,12 +10,13 @@ import torch
 
 from rl.replay.actor import Actor
 from rl.replay.learner import Learner
+from rl.replay.recorder import Chunk
 from rl.replay.store import Size, Store
 from rl.replay.values import QPolicy, actor_epsilons, epsilon_greedy, seed_values
 from sandbox.nn.coordconv import CoordConv2d
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from chain import LENGTH, Chain, cell, true_values  # noqa: E402
+from chain import LENGTH, Chain, cell, true_values
 
 GAMMA = 0.9
 
@@ -103,8 +104,11 @@ def test_an_actor_s_priorities_are_the_errors_of_its_own_values() -> None:
 
 
 def test_play_follows_from_seed_and_step_alone() -> None:
-    chunks = [Actor(Chain(3), network(), stack=1, n_steps=3, gamma=GAMMA, seed=seed).play(5, 20, lambda s: torch.ones(3))
-              for seed in (0, 0, 1)]  # fmt: skip
+    def played(seed: int) -> Chunk:
+        actor = Actor(Chain(3), network(), stack=1, n_steps=3, gamma=GAMMA, seed=seed)
+        return actor.play(5, 20, lambda step: torch.ones(3))
+
+    chunks = [played(seed) for seed in (0, 0, 1)]
     assert all(np.array_equal(one, two) for one, two in zip(chunks[0], chunks[1], strict=True))
     assert not np.array_equal(chunks[0].action, chunks[2].action)
 

@@ -14,7 +14,7 @@ def picture(value: int, count: int = 1) -> np.ndarray:
 
 
 def play(
-    rewards: list[float], values: list[list[float]], end: float | None | str = "goes on", n_steps: int = 3
+    rewards: list[float], values: list[list[float]], end: float | str | None = "goes on", n_steps: int = 3
 ) -> tuple[Chunk, Recorder]:
     """One game: action 0 throughout; it ends after the last reward, or is cut off where ``end`` is a value."""
     recorder = Recorder(1, n_steps, GAMMA)

@@ -80,7 +80,7 @@ def test_what_is_drawn_is_what_was_seen() -> None:
 def test_the_oldest_go_and_none_is_drawn_without_its_pictures() -> None:
     """Chunks of two pictures a transition: pictures run out first, and such transitions weigh nothing."""
     found = store(Size(8, 10**6))  # ten pictures
-    for first in range(0, 8):
+    for first in range(8):
         found.add(chunk([1.0], first, 2 * first))
     assert len(found) == 8
     drawn = found.sample(200, 0, 1)
@@ -108,8 +108,11 @@ def test_pictures_of_earlier_chunks_are_found_whoever_sent_others_between() -> N
 def test_a_store_that_does_not_fit_says_what_would() -> None:
     size = 84 * 84
     assert bytes_needed(100_000, size) < 10**9  # a hundred thousand pictures of Atari
-    with pytest.raises(UserError, match=r"a replay of 1,000,000 transitions takes 8.95 GB \(1.25 pictures of 7,056 "
-                       r"bytes and 128 bytes each\), replay_bytes allows 1.00 GB: give --replay 111756 or less"):  # fmt: skip
+    said = (
+        r"a replay of 1,000,000 transitions takes 8.95 GB \(1.25 pictures of 7,056 bytes and 128 bytes each\), "
+        r"replay_bytes allows 1.00 GB: give --replay 111756 or less"
+    )
+    with pytest.raises(UserError, match=said):
         Store(Size(1_000_000, 10**9), (1, 84, 84), 4, alpha=0.6, beta=0.4)
     with pytest.raises(ValueError, match="a chunk of 12 pictures does not fit a store of 10"):
         store(Size(8, 10**6)).add(chunk([1.0] * 11))

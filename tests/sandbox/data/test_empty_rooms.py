@@ -68,3 +68,11 @@ def test_a_tilt_moves_the_image_and_not_the_room() -> None:
     level = rooms.render(INDICES[:4])
     # Looking further down, the back wall lies further up in the image.
     assert (down.depths[:, 40].mean(1) < level.depths[:, 40].mean(1)).all()
+
+
+def test_what_is_seen_edge_on_is_no_nearer_and_no_farther_than_its_room() -> None:
+    """Rooms in which a side of the box is seen edge-on, so that its plane is met anywhere, behind the camera too."""
+    rooms, indices = EmptyRooms(), np.array([535, 635, 2142, 2423, 3075, 3321])
+    depths = rooms.render(indices, rooms.draw(indices)).depths
+    assert depths.min() > 1
+    assert depths.max() < 8.2  # metres from the camera to the farthest wall
