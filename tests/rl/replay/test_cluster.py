@@ -77,8 +77,8 @@ def test_a_cluster_that_is_not_there_is_one_line() -> None:
 def _command(root: Path, *flags: object) -> "subprocess.Popen[str]":
     fields = {name: value for name, value in TINY.items() if name not in ("env", "agent")}
     words = [str(word) for name, value in fields.items() for word in (f"--{name.replace('_', '-')}", value)]
-    command = [sys.executable, "-m", "sandbox.rl", "--env", TINY["env"], "--agent", "apex", "--coord", "--device", "cpu",
-               "--precision", "32", "--root", str(root), *words, *map(str, flags)]  # fmt: skip
+    command = [sys.executable, "-m", "sandbox.rl", "--env", TINY["env"], "--agent", "apex", "--coord"]
+    command += ["--device", "cpu", "--precision", "32", "--root", str(root), *words, *map(str, flags)]
     return subprocess.Popen(command, env=ENVIRONMENT, cwd=root, text=True, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
 
