@@ -8,7 +8,7 @@ for step in range(1, config.steps + 1):
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any
@@ -74,7 +74,7 @@ class Agent(ABC):
         """What a checkpoint must hold beside network and optimiser; nothing, unless overridden."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:  # noqa: B027
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
         """Puts it back."""
 
     @abstractmethod

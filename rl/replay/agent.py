@@ -5,7 +5,7 @@ layers and distributions); Ape-X: Horgan et al. 2018 (arXiv 1803.00933). Both ar
 one process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import cast
 
@@ -41,7 +41,7 @@ def make_policy(config: RlConfig, env: GameVecEnv, *, bf16: bool) -> QPolicy:
     return policy
 
 
-def make_store(config: RlConfig, picture: tuple[int, ...], stack: int) -> Store:
+def make_store(config: RlConfig, picture: tuple[int, int, int], stack: int) -> Store:
     """The replay that a configuration asks for.
 
     Raises:
@@ -67,7 +67,7 @@ class QLearning(Agent):
         self.config, self.env = config, env
         self.policy: QPolicy = make_policy(config, env, bf16=bf16)
         layout = torch.channels_last if channels_last(torch.device(device).type, bf16) else torch.contiguous_format
-        self.policy.to(device, memory_format=layout)
+        self.policy.to(device).to(memory_format=layout)
         self.optimiser = torch.optim.Adam(self.policy.parameters(), config.lr, eps=config.adam_eps,
                                           fused=torch.device(device).type in ("cpu", "cuda"))  # fmt: skip
         self.store = make_store(config, picture_of(env), env.stack)
@@ -130,7 +130,7 @@ class QLearning(Agent):
         """The target's weights, and the largest priority."""
         return self.learner.state_dict() | {"largest": torch.tensor(self._largest)}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Puts them back."""
         self._largest = float(state["largest"])
         self.learner.load_state_dict({name: value for name, value in state.items() if name != "largest"})

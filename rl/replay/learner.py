@@ -4,6 +4,7 @@ Mnih et al. 2015 (doi 10.1038/nature14236), van Hasselt et al. 2016 (arXiv 1509.
 1511.05952); the parts together: Horgan et al. 2018 (arXiv 1803.00933, section 3).
 """
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -69,6 +70,6 @@ class Learner:
         """The target's weights."""
         return {name: value for name, value in self.loss.state_dict().items() if name.startswith(_TARGET)}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Puts them back."""
         self.loss.load_state_dict(state, strict=False)

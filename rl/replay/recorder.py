@@ -81,7 +81,7 @@ class Recorder:
 
     def see(self, obs: Observations, values: Float32[np.ndarray, "n actions"]) -> None:
         """What the agent sees before it acts. Transitions of full length end here, with the best of these values."""
-        before = self._now or [None] * len(obs)
+        before: list[_Seen | None] = [*self._now] if self._now else [None] * len(obs)
         self._now = [self._rows(row, seen) for row, seen in zip(obs.copy(), before, strict=True)]
         self._begun = self._begun or [[] for _ in obs]
         best = values.max(1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from gymnasium import spaces
@@ -40,7 +40,7 @@ class QPolicy(BasePolicy):
         super().__init__(observation_space, action_space, normalize_images=False)
         actions = int(action_space.n)
         self.features_extractor: CoordCNN = CoordCNN(observation_space, features_dim, **network)
-        flat = self.features_extractor.linear[0].in_features
+        flat = cast(nn.Linear, self.features_extractor.linear[0]).in_features
         self.features_extractor.linear = nn.Sequential()  # two of its own follow, from what the convolutions saw
         self.value = nn.Sequential(nn.Linear(flat, features_dim), nn.ReLU(), nn.Linear(features_dim, 1))
         self.advantage = nn.Sequential(nn.Linear(flat, features_dim), nn.ReLU(), nn.Linear(features_dim, actions))
@@ -50,7 +50,8 @@ class QPolicy(BasePolicy):
         """What each action is worth, in discounted rewards as the learner sees them."""
         seen = self.features_extractor(observations)
         advantage: Tensor = self.advantage(seen)
-        return self.value(seen) + advantage - advantage.mean(1, keepdim=True)
+        value: Tensor = self.value(seen)
+        return value + advantage - advantage.mean(1, keepdim=True)
 
     def get_distribution(self, obs: Num[Tensor, "b c h w"]) -> Drawn:
         """The chances of all actions."""
