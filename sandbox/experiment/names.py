@@ -75,7 +75,7 @@ def _by_study(names: Iterable[str]) -> str:
     for name in names:
         study, _, rest = name.partition("/")
         found.setdefault(study, []).append(rest)
-    return ", ".join(f"{study}/{{{listed(rest, 240)}}}" for study, rest in found.items())
+    return ", ".join(f"{study}/{{{listed(rest, 360 // len(found))}}}" for study, rest in found.items())
 
 
 def _nearest_config(name: str) -> str:
