@@ -7,8 +7,7 @@ for step in range(1, config.steps + 1):
 """
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any
@@ -21,65 +20,15 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
-from torch import Tensor
-from torch.optim import Optimizer
 
+from rl.contract import WINDOW, Agent, Game, network_of
 from rl.one_pass import KeepingPolicy, OnePassA2C
 from rl.policies import POLICIES, CoordCNN, seed_policy
-from rl.spec import RlConfig, parse_kernels
+from rl.spec import RlConfig
 from rl.vector import GameVecEnv
 from sandbox.base.errors import UserError
 from sandbox.base.seeding import keyed_generator
 from sandbox.nn.blocks import channels_last
-
-Game = dict[str, float]  # a whole game, in stable-baselines3's form: return r, length l, time t
-WINDOW = 100  # whole games in a running mean, as stable-baselines3 has it
-
-
-class Agent(ABC):
-    """An agent of a run, its games and its optimiser.
-
-    Attributes:
-        policy: the network; ``predict(observations, deterministic=...)`` gives actions.
-        optimiser: whose state a checkpoint holds.
-    """
-
-    policy: BasePolicy
-    optimiser: Optimizer
-
-    @abstractmethod
-    def begin(self, games: Sequence[Game]) -> None:
-        """Starts the environment; ``games`` are the newest whole ones of a run that goes on."""
-
-    @abstractmethod
-    def update(self, step: int) -> dict[str, float]:
-        """Plays and learns: the step of the bench, counted from 1. Returns what there is to say, by tag, finite."""
-
-    @property
-    @abstractmethod
-    def games(self) -> list[Game]:
-        """The newest `WINDOW` whole games."""
-
-    @property
-    @abstractmethod
-    def observations(self) -> np.ndarray:
-        """What it sees now."""
-
-    @property
-    @abstractmethod
-    def images(self) -> Sequence[np.ndarray | None]:
-        """The same in colour, where its games have any."""
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold beside network and optimiser; nothing, unless overridden."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
-        """Puts it back."""
-
-    @abstractmethod
-    def drawing(self, policy: BasePolicy, generator: torch.Generator) -> AbstractContextManager[None]:
-        """Inside, the policy, or a copy of it, draws its actions from a stream."""
 
 
 class OnPolicy(Agent):
@@ -171,13 +120,6 @@ def _shuffling(generator: torch.Generator) -> Iterator[None]:
         yield
     finally:
         np.random.set_state(before)  # noqa: NPY002
-
-
-def network_of(config: RlConfig, *, bf16: bool) -> dict[str, Any]:
-    """The arguments of `rl.policies.CoordCNN` that agents share."""
-    names = "coord", "coord_layers", "with_r", "padding_mode", "pooling", "width", "features_dim"
-    network = {name: getattr(config, name) for name in names}
-    return network | {"kernels": parse_kernels(config.kernels), "bf16": bf16}
 
 
 def _network(config: RlConfig, *, bf16: bool) -> dict[str, Any]:

@@ -73,7 +73,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("replay", "replay_bytes", "learning_starts", "target_every"), ("dqn", "apex")),
     **dict.fromkeys(("multi_step", "updates", "alpha", "beta", "play_epsilon"), ("dqn", "apex")),
     **dict.fromkeys(("explore", "end_epsilon"), ("dqn",)),
-    **dict.fromkeys(("actors", "ray"), ("apex",)),
+    **dict.fromkeys(("actors", "cluster"), ("apex",)),
     **dict.fromkeys(("frameskip", "noop_max", "life_loss", "restart", "threads"), ("atari",)),
     "ramping": ("minatar",),
 }

@@ -54,7 +54,7 @@ class RlConfig(Config):
     """
 
     task_field: ClassVar[str] = "env"
-    PLACES: ClassVar[tuple[str, ...]] = ("threads", "ray")
+    PLACES: ClassVar[tuple[str, ...]] = ("threads", "cluster")
     DATA: ClassVar[tuple[str, ...]] = (
         "batch", "envs", "env", "agent", "frameskip", "sticky", "ramping", "noop_max", "life_loss", "clip_rewards",
         "restart", "max_frames",
@@ -120,8 +120,8 @@ class RlConfig(Config):
     end_epsilon: float = Field(_DQN["end_epsilon"], ge=0, le=1, description=f"dqn: random actions then ({ZOO})")
     actors: int = Field(0, ge=0, le=4096, description="apex: Ray actors that share the games, each a process; 0: none, "
                         "all in this process (extra: cluster)")  # fmt: skip
-    ray: str = Field("", description="apex: address of a Ray cluster, auto, HOST:PORT or ray://HOST:PORT; without one "
-                     "actors run on this machine")  # fmt: skip
+    cluster: str = Field("", description="apex: address of a Ray cluster, auto, HOST:PORT or ray://HOST:PORT; without "
+                         "one actors run on this machine")  # fmt: skip
     play_epsilon: float = _q("play_epsilon", "share of random actions in evaluation and film (ours)", ge=0, le=1)
 
     frameskip: int = _usual("frameskip", "Atari: emulator frames in an agent step", ge=1, le=64)
@@ -175,8 +175,8 @@ class RlConfig(Config):
             raise ValueError(f"batch ({self.batch}) must be a multiple of envs ({self.envs}), such as {5 * self.envs}")
         if self.agent == "ppo" and self.batch % self.minibatch:
             raise ValueError(f"minibatch ({self.minibatch}) must divide batch ({self.batch})")
-        if self.ray and not self.actors:
-            raise ValueError("ray is for actors: say how many, --actors N")
+        if self.cluster and not self.actors:
+            raise ValueError("cluster is for actors: say how many, --actors N")
         if self.actors and self.envs % self.actors:
             raise ValueError(f"envs ({self.envs}) must be a multiple of actors ({self.actors}): they share the games")
         if self.keeps and self.minibatch > self.replay:

@@ -16,7 +16,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from rl.agents import WINDOW, Agent, Game, make_agent
+from rl.agents import make_agent
+from rl.contract import WINDOW, Agent, Game
 from rl.saliency import FPS, coordinate_layers, reference_game, saliency_film, without_coordinates
 from rl.spec import RlConfig
 from rl.suites import normalised, suite_of

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from rl.agents import WINDOW, Agent, Game, network_of
+from rl.contract import WINDOW, Agent, Game, network_of
 from rl.replay.actor import Actor
 from rl.replay.learner import Learner
 from rl.replay.store import Size, Store

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from tensordict import TensorDict
 from torch import Tensor
 
-from rl.agents import WINDOW, Game
+from rl.contract import WINDOW, Game
 from rl.replay.actor import Actor
 from rl.replay.agent import QLearning, make_policy, make_store, picture_of
 from rl.replay.recorder import Chunk
@@ -119,7 +119,7 @@ class ApexOnRay(QLearning):
     def __init__(self, config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool) -> None:
         super().__init__(config, env, device, bf16=bf16)
         del self.store, self.actor  # they are elsewhere
-        self.ray = connect(config.ray or None, config.actors + 1)
+        self.ray = connect(config.cluster or None, config.actors + 1, "--cluster")
         self._games: list[Game] = []
         self._seats: list[_Seat] = []
         self._samples: deque[Any] = deque()

@@ -8,13 +8,14 @@ from typing import Any
 from sandbox.base.errors import UserError, one_line
 
 
-def connect(address: str | None, cpus: int) -> Any:
+def connect(address: str | None, cpus: int, flag: str = "--ray") -> Any:
     """Joins a Ray cluster and returns the module ``ray``.
 
     Args:
         address: of a running cluster (``auto``, ``HOST:PORT``, ``ray://HOST:PORT``); None starts one on this machine,
             which ends with this process.
         cpus: with no address: cores that it says it has.
+        flag: what the user asked for it by, for messages.
 
     Raises:
         UserError: Ray is not installed, or there is no cluster at the address.
@@ -23,9 +24,9 @@ def connect(address: str | None, cpus: int) -> Any:
     try:
         ray: Any = import_module("ray")
     except ImportError:
-        raise UserError("--ray needs Ray: pip install 'coordconv-sandbox[cluster]'") from None
+        raise UserError(f"{flag} needs Ray: pip install 'coordconv-sandbox[cluster]'") from None
     if address is not None:
-        _knock(address)
+        _knock(address, flag)
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address is None:
@@ -33,19 +34,19 @@ def connect(address: str | None, cpus: int) -> Any:
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(f"--ray: no Ray cluster at {address or 'this machine'} ({one_line(error)})") from None
+        raise UserError(f"{flag}: no Ray cluster at {address or 'this machine'} ({one_line(error)})") from None
     return ray
 
 
-def _knock(address: str) -> None:
+def _knock(address: str, flag: str) -> None:
     """Ray itself would try for minutes to reach a machine that is not there."""
     place = address.removeprefix("ray://")
     if place == "auto":
         return
     host, _, port = place.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise UserError(f"--ray is {address!r}: allowed are auto, HOST:PORT and ray://HOST:PORT")
+        raise UserError(f"{flag} is {address!r}: allowed are auto, HOST:PORT and ray://HOST:PORT")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
-        raise UserError(f"--ray: no Ray cluster at {address} ({error.strerror or one_line(error)})") from None
+        raise UserError(f"{flag}: no Ray cluster at {address} ({error.strerror or one_line(error)})") from None

@@ -55,7 +55,7 @@ def _seed_of(player: Player) -> int:
     ("values", "said"),
     [
         ({"actors": 3}, "envs (4) must be a multiple of actors (3)"),
-        ({"actors": 0, "ray": "auto"}, "ray is for actors: say how many, --actors N"),
+        ({"actors": 0, "cluster": "auto"}, "cluster is for actors: say how many, --actors N"),
         ({"agent": "dqn"}, "actors (2) is a setting of apex alone"),
     ],
 )
@@ -68,7 +68,7 @@ def test_what_does_not_go_together_is_one_line(values: dict[str, Any], said: str
 
 
 def test_a_cluster_that_is_not_there_is_one_line() -> None:
-    config = RlConfig(**TINY, ray="127.0.0.1:1")
+    config = RlConfig(**TINY, cluster="127.0.0.1:1")
     env = suite_of(config.env).make(config, 4, True, False)
     with pytest.raises(UserError, match=r"no Ray cluster at 127.0.0.1:1"):
         make_agent(config, env, "cpu")
