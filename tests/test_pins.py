@@ -37,6 +37,7 @@ CASES = (
     *(f"rl/mspacman {arm}" for arm in ("conv", "coord", "two_trunks", "actor", "coord restart=sb3")),
     *(f"rl/mspacman {arm}" for arm in ("conv agent=ppo", "coord agent=ppo", "conv env=minatar:breakout")),
     *(f"rl/minatar {arm} task=minatar_breakout" for arm in ("coord_flatten", "coord_mean_deep")),
+    *(f"rl/apex_minatar {arm}" for arm in ("conv", "coord", "conv agent=dqn")),
     *(f"vision/{name} {arm} task=uniform" for name in ("classification", "regression") for arm in ("conv", "coord")),
     *(f"vision/rendering {arm} task={split}" for split in ("uniform", "quadrant") for arm in ("conv", "coord")),
     *(f"vision/detection {arm} task={data}" for arm in ("conv", "coord") for data in ("canvas64", "crop120")),
