@@ -5,9 +5,10 @@ layers and distributions); Ape-X: Horgan et al. 2018 (arXiv 1803.00933). Both ar
 one process.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from gymnasium import spaces
 from jaxtyping import Float
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
+from tqdm import tqdm
 
 from rl.contract import WINDOW, Agent, Game, network_of
 from rl.replay.actor import Actor
@@ -25,6 +27,14 @@ from rl.spec import RlConfig
 from rl.vector import GameVecEnv
 from sandbox.base.errors import warn
 from sandbox.nn.blocks import channels_last
+
+_PART = 50  # steps of each game between two looks at the bar
+
+
+def filling(steps: int) -> "tqdm[Any]":
+    """A progress bar of the agent steps that are played before there is anything to learn from."""
+    pace = 0.1 if sys.stderr.isatty() else 10.0
+    return tqdm(total=steps, desc="filling the replay", unit="step", mininterval=pace, dynamic_ncols=True, leave=False)
 
 
 def picture_of(env: GameVecEnv) -> tuple[int, int, int]:
@@ -106,7 +116,11 @@ class QLearning(Agent):
         steps = -(-self.config.learning_starts // self.config.envs)
         if first:
             self.say_refill()
-        self._keep(first - steps, steps)
+        with filling(steps * self.config.envs) as bar:
+            for done in range(0, steps, _PART):
+                part = min(_PART, steps - done)
+                self._keep(first - steps + done, part)
+                bar.update(part * self.config.envs)
 
     def say_refill(self) -> None:
         """What a run that goes on does first."""

@@ -17,10 +17,11 @@ import torch
 from jaxtyping import Float
 from tensordict import TensorDict
 from torch import Tensor
+from tqdm import tqdm
 
 from rl.contract import WINDOW, Game
 from rl.replay.actor import Actor
-from rl.replay.agent import QLearning, make_policy, make_store, picture_of
+from rl.replay.agent import QLearning, filling, make_policy, make_store, picture_of
 from rl.replay.recorder import Chunk
 from rl.replay.values import actor_epsilons
 from rl.spec import RlConfig
@@ -169,7 +170,7 @@ class ApexOnRay(QLearning):
         """Agent steps that ``step`` updates ask for."""
         return self.config.learning_starts + (step - self._first + 1) * self.config.batch
 
-    def _play(self, step: int) -> None:
+    def _play(self, step: int, bar: "tqdm[Any] | None" = None) -> None:
         """Keeps players at work, and waits until as much is played as belongs to the step."""
         each = self.config.envs // self.config.actors
         while True:
@@ -183,6 +184,8 @@ class ApexOnRay(QLearning):
             done, _ = self.ray.wait(list(busy), num_returns=1, timeout=None if waiting else 0)
             for reference in done:
                 self._take(busy[reference], each)
+                if bar is not None:
+                    bar.update(min(self._played, self.config.learning_starts) - bar.n)
             if not done:
                 return
 
@@ -212,6 +215,8 @@ class ApexOnRay(QLearning):
             self._start(step)
             if step > 1:
                 self.say_refill()
+            with filling(self.config.learning_starts) as bar:
+                self._play(step, bar)
         self._play(step)
         losses = []
         for number in range((step - 1) * self.config.updates + 1, step * self.config.updates + 1):
