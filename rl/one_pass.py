@@ -5,7 +5,7 @@ first look computed is kept and learned from: the same losses and gradients to r
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -62,6 +62,16 @@ class Drawn(CategoricalDistribution):
         return self.draws.of(self.distribution.logits)
 
 
+@contextmanager
+def drawing_from(law: Drawn, generator: torch.Generator) -> Iterator[None]:
+    """Inside, a policy's actions are drawn from this stream instead of torch's own."""
+    before, law.draws = law.draws, Draws(generator)
+    try:
+        yield
+    finally:
+        law.draws = before
+
+
 class KeepingPolicy(ActorCriticCnnPolicy):
     """An actor-critic on `CoordCNN` that can keep what its convolutions saw; else it is stable-baselines3's own."""
 
@@ -72,14 +82,9 @@ class KeepingPolicy(ActorCriticCnnPolicy):
         assert isinstance(self.action_dist, CategoricalDistribution), "of the games' actions"
         self.action_dist: Drawn = Drawn(self.action_dist.action_dim)
 
-    @contextmanager
-    def drawing_from(self, generator: torch.Generator) -> Iterator[None]:
+    def drawing_from(self, generator: torch.Generator) -> AbstractContextManager[None]:
         """Inside, actions are drawn from this stream instead of torch's own."""
-        before, self.action_dist.draws = self.action_dist.draws, Draws(generator)
-        try:
-            yield
-        finally:
-            self.action_dist.draws = before
+        return drawing_from(self.action_dist, generator)
 
     @contextmanager
     def keeping(self) -> Iterator[None]:

@@ -1,7 +1,6 @@
 """The policy that says what each action is worth, how it is started, and how it explores."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import torch
@@ -10,7 +9,7 @@ from jaxtyping import Float, Int64, Num
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
-from rl.one_pass import Drawn, Draws
+from rl.one_pass import Drawn, drawing_from
 from rl.policies import CoordCNN, draw_weights
 
 _NEVER = 1e-12  # the chance of an action that is not taken; its logarithm is finite
@@ -64,14 +63,9 @@ class QPolicy(BasePolicy):
         with torch.no_grad():
             return self.get_distribution(observation).get_actions(deterministic)
 
-    @contextmanager
-    def drawing_from(self, generator: torch.Generator) -> Iterator[None]:
+    def drawing_from(self, generator: torch.Generator) -> AbstractContextManager[None]:
         """Inside, actions are drawn from this stream instead of torch's own."""
-        before, self.action_dist.draws = self.action_dist.draws, Draws(generator)
-        try:
-            yield
-        finally:
-            self.action_dist.draws = before
+        return drawing_from(self.action_dist, generator)
 
 
 def seed_values(policy: QPolicy, seed: int) -> None:
