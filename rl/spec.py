@@ -233,6 +233,7 @@ class RlConfig(Config):
         fields |= {"threads": 1} if self.suite == "atari" else {}
         fields |= {"minibatch": 2, "epochs": 2} if self.agent == "ppo" else {}
         fields |= {"minibatch": 2, "updates": 1, "replay": 500, "learning_starts": 20} if self.keeps else {}
+        fields |= {"actors": min(self.actors, 2)} if self.actors else {}
         return super().shrunk().model_copy(update=fields)
 
 
