@@ -93,7 +93,7 @@ def training(config: RlConfig, rounds: int, steps: int) -> dict[str, Any]:
 
 def replay(size: int, picture: tuple[int, int, int], stack: int, batch: int) -> dict[str, float]:
     """Milliseconds of adding a transition, of a sample and of its new priorities, in a full store."""
-    store, random = Store(Size(size, 10**11), picture, stack, alpha=0.6, beta=0.4), np.random.default_rng(0)
+    store, random = Store(Size(size, 10**11), picture, alpha=0.6, beta=0.4), np.random.default_rng(0)
     part = min(1000, size)
     for first in range(0, size, part):
         rows = first + np.arange(part)[:, None] - np.arange(stack)[::-1]

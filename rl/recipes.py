@@ -74,6 +74,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("multi_step", "updates", "alpha", "beta", "play_epsilon"), ("dqn", "apex")),
     **dict.fromkeys(("explore", "end_epsilon"), ("dqn",)),
     **dict.fromkeys(("actors", "cluster"), ("apex",)),
+    "compile": ("a2c", "ppo"),  # TorchRL's loss swaps the weights of its network
     **dict.fromkeys(("frameskip", "noop_max", "life_loss", "restart", "threads"), ("atari",)),
     "ramping": ("minatar",),
 }

@@ -33,10 +33,8 @@ from sandbox.base.types import Frames, Sheet
 from sandbox.film.grids import side_by_side
 from sandbox.nn.coordconv import CoordConv2d
 
-WINDOW, STRIDE = (
-    8,
-    4,
-)  # of Atari: pixels of the 84x84: a twentieth of the screen's height finds what is small, in 400 looks
+# Pixels of Atari's 84x84: a twentieth of the screen's height finds what is small, in 400 looks.
+WINDOW, STRIDE = 8, 4
 BLUR = 3.0  # pixels, standard deviation, as Greydanus et al. have it: a ball of two pixels is gone
 # Share of choices from which on a place has full colour; the same in every film, so that arms compare. An agent of half
 # a million steps of Ms. Pac-Man nearly reaches it at its most important place; one that hardly chooses stays grey.

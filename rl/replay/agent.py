@@ -37,12 +37,6 @@ def filling(steps: int) -> "tqdm[Any]":
     return tqdm(total=steps, desc="filling the replay", unit="step", mininterval=pace, dynamic_ncols=True, leave=False)
 
 
-def picture_of(env: GameVecEnv) -> tuple[int, int, int]:
-    """The shape of one picture of an observation."""
-    channels, height, width = cast(tuple[int, int, int], env.observation_space.shape)
-    return channels // env.stack, height, width
-
-
 def make_policy(config: RlConfig, env: GameVecEnv, *, bf16: bool) -> QPolicy:
     """The network for a vector of games, its weights drawn from the run's seed; on the CPU."""
     space, actions = cast(spaces.Box, env.observation_space), cast(spaces.Discrete, env.action_space)
@@ -51,20 +45,15 @@ def make_policy(config: RlConfig, env: GameVecEnv, *, bf16: bool) -> QPolicy:
     return policy
 
 
-def make_store(config: RlConfig, picture: tuple[int, int, int], stack: int) -> Store:
-    """The replay that a configuration asks for.
-
-    Raises:
-        UserError: it does not fit its memory.
-    """
-    return Store(Size(config.replay, config.replay_bytes), picture, stack, alpha=config.alpha, beta=config.beta)
+def store_of(config: RlConfig, env: GameVecEnv) -> tuple[Size, tuple[int, int, int], float, float]:
+    """The arguments of the `Store` that a configuration asks for, for a vector of games."""
+    channels, height, width = cast(tuple[int, int, int], env.observation_space.shape)
+    picture = channels // env.stack, height, width
+    return Size(config.replay, config.replay_bytes), picture, config.alpha, config.beta
 
 
-class QLearning(Agent):
-    """Plays ``batch`` agent steps, then learns ``updates`` times from ``minibatch`` transitions each.
-
-    The store is not part of a checkpoint: a run that goes on plays ``learning_starts`` steps first, as one that begins
-    does, and learns nothing meanwhile.
+class QLearner(Agent):
+    """What learns values of actions; where the games are played and kept is for others to say.
 
     Args:
         config: the run's.
@@ -80,13 +69,48 @@ class QLearning(Agent):
         self.policy.to(device).to(memory_format=layout)
         self.optimiser = torch.optim.Adam(self.policy.parameters(), config.lr, eps=config.adam_eps,
                                           fused=torch.device(device).type in ("cpu", "cuda"))  # fmt: skip
-        self.store = make_store(config, picture_of(env), env.stack)
-        self.actor = Actor(env, self.policy, stack=env.stack, n_steps=config.multi_step, gamma=config.gamma,
-                           seed=config.seed)  # fmt: skip
         self.learner = Learner(
             self.policy, int(cast(spaces.Discrete, env.action_space).n), self.optimiser, gamma=config.gamma,
             target_every=config.target_every, max_grad_norm=config.max_grad_norm,
         )  # fmt: skip
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The target's weights."""
+        return self.learner.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Puts them back."""
+        self.learner.load_state_dict(state)
+
+    def say_refill(self) -> None:
+        """What a run that goes on does first."""
+        warn(f"the replay is in no checkpoint: {self.config.learning_starts:,} agent steps are played before the run "
+             "learns on")  # fmt: skip
+
+    def drawing(self, policy: BasePolicy, generator: torch.Generator) -> AbstractContextManager[None]:
+        """Inside, the policy draws its actions from a stream."""
+        assert isinstance(policy, QPolicy)
+        return policy.drawing_from(generator)
+
+
+class QLearning(QLearner):
+    """Plays ``batch`` agent steps, then learns ``updates`` times from ``minibatch`` transitions each, in one process.
+
+    The store is not part of a checkpoint: a run that goes on plays ``learning_starts`` steps first, as one that begins
+    does, and learns nothing meanwhile.
+
+    Args:
+        config: the run's.
+        env: its games.
+        device: where the network is.
+        bf16: whether it runs in bfloat16.
+    """
+
+    def __init__(self, config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool) -> None:
+        super().__init__(config, env, device, bf16=bf16)
+        self.store = Store(*store_of(config, env))
+        self.actor = Actor(env, self.policy, stack=env.stack, n_steps=config.multi_step, gamma=config.gamma,
+                           seed=config.seed)  # fmt: skip
         self._largest = 1.0  # priority so far
 
     def begin(self, games: Sequence[Game]) -> None:
@@ -122,11 +146,6 @@ class QLearning(Agent):
                 self._keep(first - steps + done, part)
                 bar.update(part * self.config.envs)
 
-    def say_refill(self) -> None:
-        """What a run that goes on does first."""
-        warn(f"the replay is in no checkpoint: {self.config.learning_starts:,} agent steps are played before the run "
-             "learns on")  # fmt: skip
-
     def _keep(self, first: int, count: int) -> None:
         chunk = self.actor.play(first, count, self.epsilons)
         own = self.config.agent == "apex"  # DQN's new transitions come first: Schaul et al. 2016, algorithm 1
@@ -142,12 +161,12 @@ class QLearning(Agent):
 
     def state_dict(self) -> dict[str, Tensor]:
         """The target's weights, and the largest priority."""
-        return self.learner.state_dict() | {"largest": torch.tensor(self._largest)}
+        return super().state_dict() | {"largest": torch.tensor(self._largest)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Puts them back."""
         self._largest = float(state["largest"])
-        self.learner.load_state_dict({name: value for name, value in state.items() if name != "largest"})
+        super().load_state_dict({name: value for name, value in state.items() if name != "largest"})
 
     @property
     def games(self) -> list[Game]:
@@ -164,8 +183,3 @@ class QLearning(Agent):
     def images(self) -> Sequence[np.ndarray | None]:
         """The same in colour."""
         return self.env.get_images()
-
-    def drawing(self, policy: BasePolicy, generator: torch.Generator) -> AbstractContextManager[None]:
-        """Inside, the policy draws its actions from a stream."""
-        assert isinstance(policy, QPolicy)
-        return policy.drawing_from(generator)

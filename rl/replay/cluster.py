@@ -14,15 +14,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from tensordict import TensorDict
 from torch import Tensor
 from tqdm import tqdm
 
 from rl.contract import WINDOW, Game
 from rl.replay.actor import Actor
-from rl.replay.agent import QLearning, filling, make_policy, make_store, picture_of
+from rl.replay.agent import QLearner, filling, make_policy, store_of
 from rl.replay.recorder import Chunk
+from rl.replay.store import Store
 from rl.replay.values import actor_epsilons
 from rl.spec import RlConfig
 from rl.suites import suite_of
@@ -72,25 +71,12 @@ class Player:
         return self.actor.observations, list(self.env.get_images())
 
 
-class Keeper:
+class Keeper(Store):
     """The store, in a process of its own."""
 
-    def __init__(self, config: RlConfig, picture: tuple[int, int, int], stack: int) -> None:
+    def __init__(self, *args: Any) -> None:
         torch.set_num_threads(1)
-        self.store = make_store(config, picture, stack)
-
-    def add(self, chunk: Chunk, player: str) -> int:
-        """Adds what a player sent; the number of transitions that there are."""
-        self.store.add(chunk, None, player)
-        return len(self.store)
-
-    def sample(self, count: int, seed: int, number: int) -> TensorDict:
-        """As `rl.replay.store.Store.sample`."""
-        return self.store.sample(count, seed, number)
-
-    def update(self, index: Tensor, priorities: Float[Tensor, " t"]) -> None:
-        """New priorities."""
-        self.store.update(index, priorities)
+        super().__init__(*args)
 
 
 @dataclass
@@ -104,7 +90,7 @@ class _Seat:
     task: Any = None
 
 
-class ApexOnRay(QLearning):
+class ApexOnRay(QLearner):
     """Ape-X whose games are played by Ray actors.
 
     Args:
@@ -119,13 +105,11 @@ class ApexOnRay(QLearning):
 
     def __init__(self, config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool) -> None:
         super().__init__(config, env, device, bf16=bf16)
-        del self.store, self.actor  # they are elsewhere
         self.ray = connect(config.cluster or None, config.actors + 1, "--cluster")
         self._games: list[Game] = []
         self._seats: list[_Seat] = []
         self._samples: deque[Any] = deque()
-        self._played = self._first = self._kept = self._deaths = 0
-        self._now = 0
+        self._played = self._deaths = self._now = self._first = 0
 
     # ---- the processes
 
@@ -134,15 +118,16 @@ class ApexOnRay(QLearning):
         self._games = list(games)
 
     def _start(self, step: int) -> None:
+        """Players and replay; before the first update as well, where somebody wants to look."""
+        if self._seats:
+            return
         # A core is what a player is reckoned with on a cluster; the replay and the learner are busy in turn.
         self._player = self.ray.remote(num_cpus=1, max_restarts=0)(Player)
         keeper = self.ray.remote(num_cpus=0, max_restarts=0)(Keeper)
-        self._keeper = keeper.remote(self.config, picture_of(self.env), self.env.stack)
+        self._keeper = keeper.remote(*store_of(self.config, self.env))
         self._publish()
-        self._first = step
         self._seats = [_Seat(number, self._player.remote(self.config, number, 0, step))
                        for number in range(self.config.actors)]  # fmt: skip
-
         atexit.register(self.close)  # Ray alone takes half a minute to notice that nobody waits for them
 
     def close(self) -> None:
@@ -192,12 +177,11 @@ class ApexOnRay(QLearning):
     def _take(self, seat: _Seat, each: int) -> None:
         chunk, games = seat.task
         try:
-            found = self.ray.get(games)
-            self._kept = self._asked(self._keeper.add.remote(chunk, f"{seat.number} {seat.life}"))
+            self._games += self.ray.get(games)
         except self.ray.exceptions.RayActorError:
             self._replace(seat)
             return
-        self._games += found
+        self._asked(self._keeper.add.remote(chunk, None, f"{seat.number} {seat.life}"))
         self._played += ROUND * each
         seat.task = None
 
@@ -211,7 +195,8 @@ class ApexOnRay(QLearning):
     def update(self, step: int) -> dict[str, float]:
         """Waits for as much play as belongs to the step, and learns."""
         self._now = step
-        if not self._seats:
+        if not self._first:
+            self._first = step
             self._start(step)
             if step > 1:
                 self.say_refill()
@@ -250,6 +235,5 @@ class ApexOnRay(QLearning):
         return [image for _, images in self._looks() for image in images]
 
     def _looks(self) -> list[tuple[np.ndarray, list[np.ndarray | None]]]:
-        if not self._seats:
-            self._start(1)
+        self._start(1)
         return cast(list[Any], self.ray.get([seat.process.look.remote() for seat in self._seats]))

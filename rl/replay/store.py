@@ -83,7 +83,6 @@ class Store:
     Args:
         size: how many, in how many bytes.
         picture: shape of a picture, (c, h, w).
-        stack: pictures in an observation.
         alpha: 0 to 1; how much priority decides: drawn in proportion to priority ** alpha.
         beta: 0 to 1; how much of the resulting bias the weights take back: weight (p / smallest p) ** -beta.
         eps: added to every priority, so that none is 0.
@@ -92,9 +91,7 @@ class Store:
         UserError: it does not fit its bytes.
     """
 
-    def __init__(
-        self, size: Size, picture: tuple[int, int, int], stack: int, *, alpha: float, beta: float, eps: float = 1e-6
-    ) -> None:
+    def __init__(self, size: Size, picture: tuple[int, int, int], alpha: float, beta: float, eps: float = 1e-6) -> None:
         size.check(picture)
         self._room = max(int(SPARE * size.capacity), 1)
         self._pictures = np.empty((self._room, *picture), np.uint8)  # no memory before it is written

@@ -117,6 +117,7 @@ def test_a_restored_run_fills_its_replay_and_goes_on(tmp_path: Path, capfd: pyte
         ({"agent": "a2c", "replay": 7}, "replay (7) is a setting of dqn and apex alone"),
         ({"agent": "apex", "explore": 0.7}, "explore (0.7) is a setting of dqn alone"),
         ({"agent": "dqn", "heads": "actor"}, "heads (actor) is a setting of a2c and ppo alone"),
+        ({"agent": "dqn", "compile": True}, "compile (True) is a setting of a2c and ppo alone"),
         ({"agent": "dqn", "minibatch": 64, "replay": 32}, "minibatch (64) must not be larger than replay (32)"),
     ],
 )

@@ -32,7 +32,7 @@ def learned(n_steps: int, stack: int, steps: int, *, own_priorities: bool, coord
     """Values of the corridor's cells but the last, (LENGTH - 1, 2), learned from play by chance."""
     values = network(coord=coord, stack=stack)
     actor = Actor(Chain(4, stack=stack, most=30), values, stack=stack, n_steps=n_steps, gamma=GAMMA, seed=0)
-    store = Store(Size(2000, 10**7), (1, 10, 10), stack, alpha=0.6, beta=0.4)
+    store = Store(Size(2000, 10**7), (1, 10, 10), alpha=0.6, beta=0.4)
     learner = Learner(values, 2, torch.optim.Adam(values.parameters(), 5e-3), gamma=GAMMA, target_every=15,
                       max_grad_norm=10.0)  # fmt: skip
     for step in range(steps):
@@ -71,7 +71,7 @@ def test_the_loss_is_the_weighted_error_of_double_q_learning() -> None:
     with torch.no_grad():
         for parameter in values.parameters():  # from now on the copy is another
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    store = Store(Size(200, 10**7), (1, 10, 10), 1, alpha=0.6, beta=0.4)
+    store = Store(Size(200, 10**7), (1, 10, 10), alpha=0.6, beta=0.4)
     actor = Actor(Chain(4, most=30), values, stack=1, n_steps=3, gamma=GAMMA, seed=0)
     store.add(actor.play(0, 40, lambda step: torch.ones(4)))
     batch = store.sample(16, 0, 1)
@@ -132,7 +132,7 @@ def test_both_arms_start_from_the_same_content_weights() -> None:
 
 def test_the_target_is_copied_when_its_number_comes_and_survives_a_checkpoint() -> None:
     values, other = network(), network()
-    store = Store(Size(200, 10**7), (1, 10, 10), 1, alpha=0.6, beta=0.4)
+    store = Store(Size(200, 10**7), (1, 10, 10), alpha=0.6, beta=0.4)
     store.add(Actor(Chain(4), values, stack=1, n_steps=3, gamma=GAMMA, seed=0).play(0, 40, lambda step: torch.ones(4)))
 
     def made(policy: QPolicy) -> Learner:

@@ -24,7 +24,7 @@ def chunk(priorities: list[float], first: int = 0, number: int = 0) -> Chunk:
 
 
 def store(size: Size = SMALL, alpha: float = 0.6, beta: float = 0.4) -> Store:
-    return Store(size, (1, 2, 2), 1, alpha=alpha, beta=beta)
+    return Store(size, (1, 2, 2), alpha=alpha, beta=beta)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
@@ -113,6 +113,6 @@ def test_a_store_that_does_not_fit_says_what_would() -> None:
         r"replay_bytes allows 1.00 GB: give --replay 111756 or less"
     )
     with pytest.raises(UserError, match=said):
-        Store(Size(1_000_000, 10**9), (1, 84, 84), 4, alpha=0.6, beta=0.4)
+        Store(Size(1_000_000, 10**9), (1, 84, 84), alpha=0.6, beta=0.4)
     with pytest.raises(ValueError, match="a chunk of 12 pictures does not fit a store of 10"):
         store(Size(8, 10**6)).add(chunk([1.0] * 11))
