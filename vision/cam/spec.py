@@ -27,7 +27,8 @@ class CamConfig(ClassifierConfig):
     task: Literal["cam"] = Field("cam", description="class activation maps of images and of their crops")
     target: PathText = Field(
         OWN, description="whose maps: own (a small VGG, trained within the run), a torchvision name such as vgg16, "
-        "timm:NAME, PACKAGE.MODULE:FUNCTION, or the folder of a classifier's run; of a target nothing is trained",
+        "timm:NAME, PACKAGE.MODULE:FUNCTION, or the folder of a classifier's run, {seed} in it this run's own seed; "
+        "of a target nothing is trained",
     )  # fmt: skip
     target_module: str = Field("", description="which network of a run; nothing: the one that sees images")
     weights: PathText = Field(

@@ -1,7 +1,6 @@
 """Whose maps are measured: a classifier of the run itself, a torchvision network, or a classifier of another run."""
 
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from vision.cam.maps import Classifier
 from vision.cam.spec import CamConfig
 from vision.classify.config import ClassifierConfig
 from vision.classify.networks import PooledLinear, SmallVgg
-from vision.probe.config import kind_of
+from vision.probe.config import kind_of, run_of
 from vision.probe.encoders import make_encoder
 from vision.probe.levels import find_levels, refuse_unrunnable
 from vision.probe.targets import named_network
@@ -57,20 +56,21 @@ def _of_name(config: CamConfig, example: Tensor, device: torch.device) -> Classi
 
 
 def _of_run(config: CamConfig, example: Tensor, device: torch.device) -> Classifier:
-    study = read_run(Path(config.target)).study
+    folder = run_of(config.target, config.seed)
+    study = read_run(folder).study
     if not issubclass(study_spec(study).config, ClassifierConfig):
-        raise UserError(f"--target {config.target} is a run of the study {study}, which has no classes of images: "
+        raise UserError(f"--target {folder} is a run of the study {study}, which has no classes of images: "
                         "allowed are runs of --task padding, location, red_green, shift or cam")  # fmt: skip
     encoder = make_encoder(config.probed(), device)
     network = encoder.network
     if any(isinstance(layer, PooledLinear) and layer.permuted for layer in network.modules()):
-        raise UserError(f"--target {config.target} permutes its channels anew at every pass: two maps of it differ by "
+        raise UserError(f"--target {folder} permutes its channels anew at every pass: two maps of it differ by "
                         "that alone")  # fmt: skip
     with torch.no_grad():
         logits = network(encoder.prepare(example))
     if logits.dim() != 2 or logits.shape[1] < 2:
         numbers = "x".join(map(str, logits.shape[1:]))
-        raise UserError(f"--target {config.target} answers with {numbers} numbers an image, not with one a class: a "
+        raise UserError(f"--target {folder} answers with {numbers} numbers an image, not with one a class: a "
                         "class activation map needs two classes or more")  # fmt: skip
     level = find_levels(network, encoder.prepare(example))[-1]
     return Classifier(network, level, encoder.prepare, receptive_of(network, level), encoder.note)

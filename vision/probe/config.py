@@ -56,6 +56,11 @@ def kind_of(target: str) -> Kind:
     return "run" if "/" in target else "torchvision"
 
 
+def run_of(target: str, seed: int) -> Path:
+    """The folder of a run that is a target; ``{seed}`` in it stands for this seed, so that pairs probe pairs."""
+    return Path(target.replace("{seed}", str(seed)))
+
+
 def known_target(value: str, own: str) -> str:
     """The name of a target, which is ``own`` or of some kind.
 
@@ -78,7 +83,8 @@ class PositionConfig(Config):
     task: Literal["position"] = Field("position", description="the position probe")
     target: PathText = Field(
         "image", description="what is probed: image (no encoder), a torchvision name such as vgg16, timm:NAME, "
-        "PACKAGE.MODULE:FUNCTION (is called and returns a network: your own code runs), or a run's folder",
+        "PACKAGE.MODULE:FUNCTION (is called and returns a network: your own code runs), or a run's folder, {seed} in "
+        "it this run's own seed",
     )  # fmt: skip
     target_module: str = Field("", description="which network of a run; nothing: the one that sees images, if any")
     weights: PathText = Field(
@@ -164,7 +170,7 @@ class PositionConfig(Config):
         if target is None:
             return None, None
         if kind_of(target) == "run":
-            read_run(Path(target))  # before anything is written
+            read_run(run_of(target, int(given.get("seed", 0))))  # before anything is written
         if arms.get(target, {}).get("target") == target:
             return target, None
         return "probe", f"position_{_slug(target, given.get('target_module'))}"

@@ -18,7 +18,7 @@ from sandbox.base.errors import UserError
 from sandbox.train.encoder import Encoder
 from sandbox.train.loading import load
 from sandbox.train.study import State
-from vision.probe.config import PositionConfig, kind_of
+from vision.probe.config import PositionConfig, kind_of, run_of
 from vision.probe.targets import PLAIN_SIZE, named_network
 
 
@@ -69,14 +69,15 @@ def _of_name(config: PositionConfig) -> Encoder:
 
 
 def _of_run(config: PositionConfig, device: torch.device) -> Encoder:
-    loaded = load(config.target, _device(device))
+    folder = run_of(config.target, config.seed)
+    loaded = load(folder, _device(device))
     try:
         encoder = loaded.study.encoder(config.target_module)
     except UserError as error:
-        raise UserError(f"--target {config.target}, --target-module: {error}") from None
+        raise UserError(f"--target {folder}, --target-module: {error}") from None
     holds = (name for name, network in loaded.networks.items() if encoder.network in list(network.modules()))
     name = next(holds, config.target_module or "its encoder")
-    note = f"{config.target}, {name}, after {loaded.step} steps."
+    note = f"{folder}, {name}, after {loaded.step} steps."
     if encoder.draw is not None:
         note += " It has no image input: random latents stand for natural images."
     size = config.size if config.size and encoder.any_size else encoder.size

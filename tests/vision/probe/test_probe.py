@@ -20,7 +20,8 @@ from sandbox.nn.seeding import seed_parameters
 from sandbox.train.device import make_fabric
 from sandbox.train.encoder import Encoder
 from vision.position.study import PositionStudy
-from vision.probe.config import INPUTS, MAPS, table
+from vision.probe.config import INPUTS, MAPS, PositionConfig, table
+from vision.probe.encoders import make_encoder
 from vision.probe.maps import mean_absolute_error, position_maps, rank_correlation
 from vision.probe.probe import PositionProbe, ProbeTrainer, shuffled
 from vision.probe.probing import Probing
@@ -259,6 +260,16 @@ def test_a_target_names_its_run(smoke_run: SmokeRun) -> None:
     assert "coord-seed-0-ema" in name
     with pytest.raises(UserError, match="is no run folder"):
         place("--target", str(smoke_run.folder.parent / "seed-1"))
+
+
+def test_a_seed_in_a_targets_name_is_the_runs_own(smoke_run: SmokeRun) -> None:
+    target = str(smoke_run.folder.parent / "seed-{seed}")
+    assert parse("vision", ["--task", "position", "--target", target]).arm == "probe"
+    with pytest.raises(UserError, match="seed-7 is no run folder"):
+        parse("vision", ["--task", "position", "--target", target, "--seed", "7"])
+    assert "seed-0, " in make_encoder(PositionConfig(target=target, seed=0), CPU).note
+    with pytest.raises(UserError, match="seed-7 is no run folder"):
+        make_encoder(PositionConfig(target=target, seed=7), CPU)
 
 
 @pytest.mark.parametrize(
