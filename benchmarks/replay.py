@@ -1,13 +1,14 @@
 """Learning from stored play: ours against stable-baselines3's DQN, the replay by its size, and what actors need.
 
-    OMP_NUM_THREADS=1 python benchmarks/replay.py [--env minatar:breakout] [--rounds 7] [--steps 2000] [--json FILE]
+    OMP_NUM_THREADS=1 python benchmarks/replay.py [--env minatar:breakout] [--rounds 7] [--players 0 1 2] [--json FILE]
 
 Training: the same games, convolutions, dense layer and transitions learned for an agent step, in float32, in turn in
 one process; the ratio is the median over rounds. Theirs is as the Zoo has it: updates of 32. Ours has fewer and larger
 ones, and is double, dueling, prioritised and of three steps, which theirs is not, so that the work is not equal. Goal:
 2.
 Replay: a sample of a batch with its pictures, and new priorities. Units: what a player plays and sends and what the
-learner takes in, one core each; docs/scaling.md reckons with these.
+learner takes in, one core each; docs/scaling.md reckons with these. Players: Ape-X in one process and with Ray players
+in processes of their own, whose learner may use what cores there are.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from stable_baselines3 import DQN
 from rl.agents import make_agent
 from rl.policies import CoordCNN
 from rl.replay.agent import QLearning
+from rl.replay.cluster import ApexOnRay
 from rl.replay.recorder import Chunk
 from rl.replay.store import Size, Store
 from rl.spec import RlConfig, parse_kernels
@@ -129,12 +131,32 @@ def units(config: RlConfig) -> dict[str, float]:
             "weights_bytes": 4.0 * sum(p.numel() for p in agent.policy.parameters())}  # fmt: skip
 
 
+def with_players(env: str, count: int, rounds: int, steps: int) -> dict[str, float]:
+    """Agent steps a second of Ape-X with so many players on Ray; 0: in one process. Median and range of rounds."""
+    config = RlConfig(env=env, agent="apex", coord=False, actors=count, learning_starts=FILLED)
+    agent = make_agent(config, games(config), "cpu")
+    agent.begin([])
+    agent.update(1)
+    each = max(1, steps // config.batch)
+
+    def train(first: int) -> None:
+        for step in range(first, first + each):
+            agent.update(step)
+
+    rates = [each * config.batch / seconds(lambda first=2 + k * each: train(first))  # type: ignore[misc]
+             for k in range(rounds)]  # fmt: skip
+    if isinstance(agent, ApexOnRay):
+        agent.close()
+    return {"steps_per_second": statistics.median(rates), "lowest": min(rates), "highest": max(rates)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--env", default="minatar:breakout")
     parser.add_argument("--rounds", type=whole_number(1, 1000), default=7)
     parser.add_argument("--steps", type=whole_number(16, 10**6), default=1600, help="agent steps of a round")
     parser.add_argument("--sizes", type=whole_number(10, 10**8), nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--players", type=whole_number(0, 16), nargs="*", default=[], help="numbers of Ray players")
     parser.add_argument("--json", type=Path)
     flags = parser.parse_args()
     keep_freed_memory()
@@ -144,6 +166,7 @@ def main() -> None:
     picture = (channels // env.stack, side[0], side[1])
     found: dict[str, Any] = {"machine": machine(), "env": flags.env, "units": units(config)}
     found["replay_ms"] = {size: replay(size, picture, env.stack, config.minibatch) for size in flags.sizes}
+    found["players"] = {n: with_players(flags.env, n, flags.rounds, flags.steps) for n in flags.players}
     found["training"] = training(config, flags.rounds, flags.steps)
     print(json.dumps(found, indent=1))
     if flags.json:

@@ -189,7 +189,7 @@ class ApexOnRay(QLearner):
         """What the replay answers."""
         try:
             return self.ray.get(reference)
-        except self.ray.exceptions.ActorDiedError:
+        except (self.ray.exceptions.ActorDiedError, self.ray.exceptions.ActorUnavailableError):
             raise RunError("the replay's process died: the same command continues from the last checkpoint") from None
 
     def update(self, step: int) -> dict[str, float]:

@@ -107,7 +107,7 @@ def _wait_for(ready: Callable[[], object], seconds: float = 120) -> None:
 
 
 @pytest.mark.slow
-def test_a_dead_player_is_replaced_and_an_interrupted_or_killed_run_goes_on(
+def test_a_dead_player_is_replaced_and_a_run_that_ended_in_any_way_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ENVIRONMENT, "RAY_TEST_OF", str(tmp_path))
@@ -128,6 +128,17 @@ def test_a_dead_player_is_replaced_and_an_interrupted_or_killed_run_goes_on(
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "died, another takes its place" in said
+    _wait_for(lambda: not _children(process))
+
+    process = _command(tmp_path, *flags)
+    before = steps()
+    _wait_for(lambda: steps() >= before + 2)
+    (replay,) = [pid for pid, name in _children(process).items() if name.startswith("ray::Keeper")]
+    os.kill(replay, signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert "the replay's process died: the same command continues from the last checkpoint" in said
+    assert "Traceback" not in said
     _wait_for(lambda: not _children(process))
 
     process = _command(tmp_path, *flags)
