@@ -4,14 +4,16 @@ Commands run in processes of their own; see tests/sandbox/workshop.
 """
 
 import os
+import shutil
 import signal
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from jaxtyping import install_import_hook
 
 sys.path.insert(0, str(Path(__file__).parent / "sandbox" / "workshop"))
@@ -19,7 +21,7 @@ install_import_hook(("sandbox", "gan", "vae", "rl", "vision"), "checked.checked"
 
 from shop import (  # noqa: E402
     WORKSHOP,
-    Command,
+    Said,
     SmokeRun,
     Workshop,
     fault,
@@ -51,14 +53,36 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         yield shop
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that one of pytest's processes makes and all of them read."""
+    place = factory.getbasetemp()
+    place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+    root, done = place / name, place / f"{name}.done"
+    with FileLock(place / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(root, ignore_errors=True)
+            root.mkdir()
+            make(root)
+            done.touch()
+    return root
+
+
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmokeRun]:
     """The coordinate arm of the default GAN comparison, shrunk."""
-    root = tmp_path_factory.mktemp("smoke")
-    done = python("-m", "sandbox.gan", *SMOKE, "--root", root, cwd=root)
-    assert done.returncode == 0, done.stderr
-    before = files(root)
-    yield SmokeRun(SMOKE, root, root / "smoke/gan/sort_of_clevr/coord/seed-0", done.stdout, done.stderr)
+
+    def make(folder: Path) -> None:
+        root = folder / "root"
+        root.mkdir()
+        done = python("-m", "sandbox.gan", *SMOKE, "--root", root, cwd=root)
+        assert done.returncode == 0, done.stderr
+        (folder / "stdout").write_text(done.stdout)
+        (folder / "stderr").write_text(done.stderr)
+
+    made = once(tmp_path_factory, "smoke", make)
+    root = made / "root"
+    before, said = files(root), [(made / name).read_text() for name in ("stdout", "stderr")]
+    yield SmokeRun(SMOKE, root, root / "smoke/gan/sort_of_clevr/coord/seed-0", *said)
     assert files(root) == before, "a test has changed the run that all of them share"
 
 
@@ -73,18 +97,24 @@ def untouched(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> t
 
 
 @pytest.fixture(scope="session")
-def compared(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Command]:
-    """A comparison of two seeds of the toy, and its command: one run was complete before, one half done."""
-    root = tmp_path_factory.mktemp("compared")
-    assert workshop.toy("--root", root, "--no-coord").wait() == 0
-    assert workshop.toy("--root", root, "--coord", before=fault(30, "kill")).wait() == -signal.SIGKILL
-    assert (root / "toy/toy/coord/seed-0/config.yaml").exists()
-    assert not (root / "toy/toy/coord/seed-0/result.json").exists()
-    before = files(root / "toy/toy/conv/seed-0")
-    command = workshop.module("sandbox.compare", WORKSHOP / "toy.yaml", "--root", root, "--seeds", 2)
-    assert command.wait() == 0, command.stderr
-    assert files(root / "toy/toy/conv/seed-0") == before, "a complete run was touched"
-    return root / "toy/toy", command
+def compared(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Said]:
+    """A comparison of two seeds of the toy, and what it said: one run was complete before, one half done."""
+
+    def make(folder: Path) -> None:
+        root = folder / "root"
+        assert workshop.toy("--root", root, "--no-coord").wait() == 0
+        assert workshop.toy("--root", root, "--coord", before=fault(30, "kill")).wait() == -signal.SIGKILL
+        assert (root / "toy/toy/coord/seed-0/config.yaml").exists()
+        assert not (root / "toy/toy/coord/seed-0/result.json").exists()
+        before = files(root / "toy/toy/conv/seed-0")
+        command = workshop.module("sandbox.compare", WORKSHOP / "toy.yaml", "--root", root, "--seeds", 2)
+        assert command.wait() == 0, command.stderr
+        assert files(root / "toy/toy/conv/seed-0") == before, "a complete run was touched"
+        (folder / "stdout").write_text(command.stdout)
+        (folder / "stderr").write_text(command.stderr)
+
+    made = once(tmp_path_factory, "compared", make)
+    return made / "root/toy/toy", Said(*((made / name).read_text() for name in ("stdout", "stderr")))
 
 
 @pytest.fixture

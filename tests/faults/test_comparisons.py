@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from damage import FILES, FOLDERS, SHAPES, Answer, commanded, marked, other
-from shop import WORKSHOP, Command
+from shop import WORKSHOP, Said
 
 from sandbox.base.reading import Unreadable
 from sandbox.cli.compare import main
@@ -69,7 +69,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Comparison]:
 
 
 @pytest.fixture
-def copied(compared: tuple[Path, Command], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: str) -> Path:
+def copied(compared: tuple[Path, Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: str) -> Path:
     """A comparison of two arms and two seeds in ``r``, below the folder that the command starts in."""
     shutil.copytree(compared[0], tmp_path / "r/toy/toy", ignore=shutil.ignore_patterns(".*lock", "*.html", "*.mp4"))
     (tmp_path / "r/toy/toy/comparison/budget").write_text("steps")  # of an older version

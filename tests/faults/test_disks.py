@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from damage import commanded_apart, snapshot
-from shop import WORKSHOP, Command, Workshop, fault, outcome
+from shop import WORKSHOP, Command, Said, Workshop, fault, outcome
 
 pytestmark = pytest.mark.slow
 PLACE = Path("toy/toy/coord/seed-0")
@@ -58,7 +58,7 @@ def test_a_run_on_a_small_disk_ends_with_one_line_and_goes_on_when_there_is_room
 
 @pytest.mark.parametrize("size", [16, 64, 256, 512])
 def test_a_comparison_on_a_small_disk_says_so_and_goes_on_when_there_is_room(
-    workshop: Workshop, disk: tuple[Path, Mount], compared: tuple[Path, Command], size: int
+    workshop: Workshop, disk: tuple[Path, Mount], compared: tuple[Path, Said], size: int
 ) -> None:
     root, mount = disk
     mount(f"size={size}k")
@@ -111,7 +111,7 @@ def test_nothing_new_is_begun_on_a_disk_that_may_only_be_read(workshop: Workshop
 
 
 def test_of_two_runs_at_work_one_is_killed_and_the_other_ends(
-    workshop: Workshop, tmp_path: Path, compared: tuple[Path, Command]
+    workshop: Workshop, tmp_path: Path, compared: tuple[Path, Said]
 ) -> None:
     flags = ("--jobs", 2, "--steps", 4000, "--seeds", 1)
     command = _compare(workshop, tmp_path, *flags)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from damage import FILES, Answer, commanded_apart
 from PIL import Image
-from shop import ENVIRONMENT, WORKSHOP, Command, Workshop, fault, outcome, wrapped
+from shop import ENVIRONMENT, WORKSHOP, Command, Said, Workshop, fault, outcome, wrapped
 
 from sandbox.data.lsun import open_images
 
@@ -90,7 +90,7 @@ def test_a_cache_that_is_stopped_anywhere_is_finished_by_the_next(
 
 
 @pytest.fixture
-def started(compared: tuple[Path, Command], tmp_path: Path) -> Path:
+def started(compared: tuple[Path, Said], tmp_path: Path) -> Path:
     shutil.copytree(compared[0], tmp_path / "r/toy/toy", ignore=shutil.ignore_patterns(".*lock"))
     return tmp_path / "r"
 

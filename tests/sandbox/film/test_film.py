@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
-from shop import Command
+from shop import Said
 
 from sandbox.base.errors import UserError
 from sandbox.base.seeding import keyed_generator
@@ -195,7 +195,7 @@ def test_films_lie_side_by_side_under_their_labels() -> None:
 
 
 def test_a_film_is_laid_out_as_the_one_that_ends_its_run(
-    compared: tuple[Path, Command], tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch
+    compared: tuple[Path, Said], tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The toy's pictures are of 4x4 pixels, with grey lines of 2 around each."""
     run, output = str(compared[0] / "coord/seed-0"), tmp_path / "film.gif"

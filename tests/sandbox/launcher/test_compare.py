@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from shop import ENVIRONMENT, WORKSHOP, Command, Workshop, files, outcome
+from shop import ENVIRONMENT, WORKSHOP, Command, Said, Workshop, files, outcome
 
 from sandbox.base.errors import RunError, UserError
 from sandbox.cli.compare import main
@@ -44,7 +44,7 @@ def _wait_for(ready: Callable[[], object], seconds: float = 90) -> None:
         time.sleep(0.05)
 
 
-def test_every_run_that_was_missing_is_made(compared: tuple[Path, Command]) -> None:
+def test_every_run_that_was_missing_is_made(compared: tuple[Path, Said]) -> None:
     folder, command = compared
     rows = _scores(folder)
     assert [(row["arm"], row["seed"], row["state"]) for row in rows] == [
@@ -58,12 +58,12 @@ def test_every_run_that_was_missing_is_made(compared: tuple[Path, Command]) -> N
 
 
 def test_a_run_that_was_half_done_ends_as_if_never_interrupted(
-    compared: tuple[Path, Command], untouched: tuple[dict[str, object], int]
+    compared: tuple[Path, Said], untouched: tuple[dict[str, object], int]
 ) -> None:
     assert outcome(compared[0] / "coord/seed-0") == untouched[0]
 
 
-def test_the_screen_says_what_came_out_and_where_it_is(compared: tuple[Path, Command]) -> None:
+def test_the_screen_says_what_came_out_and_where_it_is(compared: tuple[Path, Said]) -> None:
     folder, command = compared
     assert "coord against conv: inconclusive (2 paired seeds, 6 are needed)" in command.stdout
     assert f"report:      {folder / 'comparison/report.html'}" in command.stdout
@@ -74,14 +74,18 @@ def test_the_screen_says_what_came_out_and_where_it_is(compared: tuple[Path, Com
 
 
 def test_again_nothing_is_trained_and_the_report_is_the_same(
-    compared: tuple[Path, Command], workshop: Workshop
+    compared: tuple[Path, Said], workshop: Workshop, tmp_path: Path
 ) -> None:
-    folder, _ = compared
-    before = {name: content for name, content in files(folder).items() if "tfevents" not in name}
+    folder = _copy(compared, tmp_path)
+
+    def kept() -> dict[str, bytes]:
+        return {name: data for name, data in files(folder).items() if "tfevents" not in name and "lock" not in name}
+
+    before = kept()
     for flags in (["--seeds", 2], ["--seeds", 2, "--report-only"], ["--report-only"]):
         command = _compare(workshop, folder.parents[1], *flags)
         assert command.wait() == 0, command.stderr
-        after = {name: content for name, content in files(folder).items() if "tfevents" not in name}
+        after = kept()
         changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
         assert changed <= {"comparison/report.html", "comparison/report.md"}  # they hold the command
     assert not _workers(folder)
@@ -127,23 +131,24 @@ def test_stopped_in_the_middle_nothing_goes_on_and_nothing_is_lost(
     assert "interrupted, cpu, 32" in log  # it was continued, not begun anew
 
 
-def test_two_at_a_time_are_refused(compared: tuple[Path, Command], workshop: Workshop) -> None:
+def test_two_at_a_time_are_refused(compared: tuple[Path, Said], workshop: Workshop, tmp_path: Path) -> None:
     from filelock import FileLock
 
-    with FileLock(compared[0] / ".comparison.lock"):
-        command = _compare(workshop, compared[0].parents[1])
+    folder = _copy(compared, tmp_path)
+    with FileLock(folder / ".comparison.lock"):
+        command = _compare(workshop, tmp_path)
         assert command.wait() == 2
-        assert _compare(workshop, compared[0].parents[1], "--report-only").wait() == 0  # what there is, at any time
-    assert command.complaints() == [f"error: {compared[0]} is being compared by another process"]
+        assert _compare(workshop, tmp_path, "--report-only").wait() == 0  # what there is, at any time
+    assert command.complaints() == [f"error: {folder} is being compared by another process"]
 
 
-def _copy(compared: tuple[Path, Command], root: Path) -> Path:
+def _copy(compared: tuple[Path, Said], root: Path) -> Path:
     target = root / "toy/toy"
     shutil.copytree(compared[0], target, ignore=shutil.ignore_patterns(".*lock"))
     return target
 
 
-def test_runs_of_another_precision_are_not_paired(compared: tuple[Path, Command], tmp_path: Path, toy: str) -> None:
+def test_runs_of_another_precision_are_not_paired(compared: tuple[Path, Said], tmp_path: Path, toy: str) -> None:
     config = _copy(compared, tmp_path) / "coord/seed-1/config.yaml"
     lines = config.read_text().replace("precision: '32'", "precision: bf16", 1).splitlines(keepends=True)
     config.write_text("".join(lines[:-1]))  # without the checksum: changed on purpose
@@ -163,7 +168,7 @@ def test_runs_of_another_precision_are_not_paired(compared: tuple[Path, Command]
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_trained(
-    compared: tuple[Path, Command], tmp_path: Path, toy: str, flags: list[str], message: str
+    compared: tuple[Path, Said], tmp_path: Path, toy: str, flags: list[str], message: str
 ) -> None:
     before = files(_copy(compared, tmp_path))
     with pytest.raises(UserError, match=message):
@@ -174,7 +179,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(
     assert {path.name for path in (tmp_path / "toy").iterdir()} == {"toy"}
 
 
-def test_a_report_alone_says_what_is_missing(compared: tuple[Path, Command], tmp_path: Path, toy: str) -> None:
+def test_a_report_alone_says_what_is_missing(compared: tuple[Path, Said], tmp_path: Path, toy: str) -> None:
     folder = _copy(compared, tmp_path)
     (folder / "coord/seed-1/result.json").unlink()
     shutil.rmtree(folder / "conv/seed-0")
@@ -214,7 +219,7 @@ def test_help_is_quick_and_lists_every_setting() -> None:
     ],
 )
 def test_a_report_pairs_only_what_belongs_together(
-    compared: tuple[Path, Command], tmp_path: Path, toy: str, change: tuple[str, str], message: str
+    compared: tuple[Path, Said], tmp_path: Path, toy: str, change: tuple[str, str], message: str
 ) -> None:
     config = _copy(compared, tmp_path) / "coord/seed-1/config.yaml"
     assert change[0] in config.read_text()
@@ -228,7 +233,7 @@ def test_a_report_pairs_only_what_belongs_together(
     ("name", "content"), [("result.json", '{"scores": {"a": "b"}}'), ("config.yaml", "study: toy")]
 )
 def test_a_damaged_run_is_reported_and_the_others_with_it(
-    workshop: Workshop, compared: tuple[Path, Command], tmp_path: Path, toy: str, name: str, content: str
+    workshop: Workshop, compared: tuple[Path, Said], tmp_path: Path, toy: str, name: str, content: str
 ) -> None:
     folder = _copy(compared, tmp_path)
     (folder / "coord/seed-1" / name).write_text(content)
@@ -246,7 +251,7 @@ def test_a_damaged_run_is_reported_and_the_others_with_it(
 
 
 def test_damaged_lines_of_a_curve_are_left_out(
-    compared: tuple[Path, Command], tmp_path: Path, toy: str, capsys: pytest.CaptureFixture[str]
+    compared: tuple[Path, Said], tmp_path: Path, toy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     metrics = _copy(compared, tmp_path) / "coord/seed-1/metrics.jsonl"
     metrics.write_text('{"ima\n[1]\n{"images": "x"}\n' + metrics.read_text())
@@ -297,7 +302,7 @@ def test_torchrun_is_for_one_run(toy: str, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.slow
 def test_several_runs_at_a_time_need_no_ray_and_end_as_one_after_another(
-    workshop: Workshop, compared: tuple[Path, Command], tmp_path: Path
+    workshop: Workshop, compared: tuple[Path, Said], tmp_path: Path
 ) -> None:
     forbidden = "import sys\nsys.modules['ray'] = None"
     flags = (TOY, "--root", tmp_path, "--seeds", 2, "--jobs", 4)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, screenshot
 from PIL import Image
-from shop import ENVIRONMENT, Command
+from shop import ENVIRONMENT, Said
 
 ARMS = ("conv", "coord")
 RUNS = {f"{arm}/seed-{seed}" for arm in ARMS for seed in (0, 1)}
@@ -42,7 +42,7 @@ class Board:
 
 
 @pytest.fixture(scope="module")
-def board(compared: tuple[Path, Command], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+def board(compared: tuple[Path, Said], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     """The command of the README."""
     command = [sys.executable, "-W", "ignore", "-m", "tensorboard.main", "--logdir", str(compared[0]), "--port", "0"]
     with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
@@ -58,7 +58,7 @@ def board(compared: tuple[Path, Command], tmp_path_factory: pytest.TempPathFacto
         process.kill()
 
 
-def test_the_curves_of_both_arms_are_there(board: Board, compared: tuple[Path, Command]) -> None:
+def test_the_curves_of_both_arms_are_there(board: Board, compared: tuple[Path, Said]) -> None:
     assert set(board.ask("runs")) == RUNS | {"comparison", "comparison/conv", "comparison/coord"}
     tags = board.ask("plugin/scalars/tags")
     for run in RUNS:
@@ -67,7 +67,7 @@ def test_the_curves_of_both_arms_are_there(board: Board, compared: tuple[Path, C
         assert [point[1] for point in points] == [16, 32, 48, 64, 80]
 
 
-def test_the_comparison_has_mean_and_interval_of_each_arm(board: Board, compared: tuple[Path, Command]) -> None:
+def test_the_comparison_has_mean_and_interval_of_each_arm(board: Board, compared: tuple[Path, Said]) -> None:
     import scipy.stats
 
     layout = board.ask("plugin/custom_scalars/layout")
@@ -93,7 +93,7 @@ def test_the_gif_that_is_served_plays(board: Board) -> None:
             assert getattr(gif, "n_frames", 1) > 10
 
 
-def test_the_hparams_table_ranks_the_runs(board: Board, compared: tuple[Path, Command]) -> None:
+def test_the_hparams_table_ranks_the_runs(board: Board, compared: tuple[Path, Said]) -> None:
     question = {
         "experimentName": "", "allowedStatuses": ["STATUS_SUCCESS", "STATUS_RUNNING", "STATUS_UNKNOWN"],
         "colParams": [{"metric": {"group": "", "tag": "score/error"}, "order": "ORDER_ASC"}],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shop import WORKSHOP, Command
+from shop import WORKSHOP, Said
 
 from sandbox.base.errors import UserError
 from sandbox.base.files import write_json
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("toy")
 
 
 @pytest.fixture(scope="module")
-def exported(compared: tuple[Path, Command], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def exported(compared: tuple[Path, Said], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A copy of the toy's comparison below a root, and where it was exported to."""
     root = tmp_path_factory.mktemp("exported")
     shutil.copytree(compared[0].parents[1], root / "runs")

@@ -9,7 +9,7 @@ from pathlib import Path
 import browser
 import numpy as np
 import pytest
-from shop import CHECKOUT, WORKSHOP, Command
+from shop import CHECKOUT, WORKSHOP, Said
 
 from sandbox.base.errors import UserError
 from sandbox.cli.compare import main as compare
@@ -61,7 +61,7 @@ def test_figures_of_the_pages_are_those_of_the_tables_of_runs() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(compared: tuple[Path, Command], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(compared: tuple[Path, Said], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout with one comparison."""
     root = tmp_path_factory.mktemp("checkout")
     shutil.copytree(compared[0].parents[1], root / "runs")

@@ -137,6 +137,14 @@ def open_workshop(folder: Path) -> Iterator[Workshop]:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What a command printed, and what it complained about."""
+
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
 class SmokeRun:
     """A complete smoke run of the GAN study, made by the command a user types.
 
