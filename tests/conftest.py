@@ -3,12 +3,14 @@
 Commands run in processes of their own; see tests/sandbox/workshop.
 """
 
+import json
 import os
 import shutil
 import signal
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +55,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         yield shop
 
 
-def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that one of pytest's processes makes and all of them read."""
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Said]) -> tuple[Path, Said]:
+    """A folder that one of pytest's processes makes and all of them read, and what was said as it was made."""
     place = factory.getbasetemp()
     place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
     root, done = place / name, place / f"{name}.done"
@@ -62,27 +64,22 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None
         if not done.exists():
             shutil.rmtree(root, ignore_errors=True)
             root.mkdir()
-            make(root)
-            done.touch()
-    return root
+            done.write_text(json.dumps(asdict(make(root))))
+    return root, Said(**json.loads(done.read_text()))
 
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmokeRun]:
     """The coordinate arm of the default GAN comparison, shrunk."""
 
-    def make(folder: Path) -> None:
-        root = folder / "root"
-        root.mkdir()
+    def make(root: Path) -> Said:
         done = python("-m", "sandbox.gan", *SMOKE, "--root", root, cwd=root)
         assert done.returncode == 0, done.stderr
-        (folder / "stdout").write_text(done.stdout)
-        (folder / "stderr").write_text(done.stderr)
+        return Said(done.stdout, done.stderr)
 
-    made = once(tmp_path_factory, "smoke", make)
-    root = made / "root"
-    before, said = files(root), [(made / name).read_text() for name in ("stdout", "stderr")]
-    yield SmokeRun(SMOKE, root, root / "smoke/gan/sort_of_clevr/coord/seed-0", *said)
+    root, said = once(tmp_path_factory, "smoke_run", make)
+    before = files(root)
+    yield SmokeRun(SMOKE, root, root / "smoke/gan/sort_of_clevr/coord/seed-0", said.stdout, said.stderr)
     assert files(root) == before, "a test has changed the run that all of them share"
 
 
@@ -100,8 +97,7 @@ def untouched(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> t
 def compared(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Said]:
     """A comparison of two seeds of the toy, and what it said: one run was complete before, one half done."""
 
-    def make(folder: Path) -> None:
-        root = folder / "root"
+    def make(root: Path) -> Said:
         assert workshop.toy("--root", root, "--no-coord").wait() == 0
         assert workshop.toy("--root", root, "--coord", before=fault(30, "kill")).wait() == -signal.SIGKILL
         assert (root / "toy/toy/coord/seed-0/config.yaml").exists()
@@ -110,11 +106,10 @@ def compared(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tu
         command = workshop.module("sandbox.compare", WORKSHOP / "toy.yaml", "--root", root, "--seeds", 2)
         assert command.wait() == 0, command.stderr
         assert files(root / "toy/toy/conv/seed-0") == before, "a complete run was touched"
-        (folder / "stdout").write_text(command.stdout)
-        (folder / "stderr").write_text(command.stderr)
+        return Said(command.stdout, command.stderr)
 
-    made = once(tmp_path_factory, "compared", make)
-    return made / "root/toy/toy", Said(*((made / name).read_text() for name in ("stdout", "stderr")))
+    root, said = once(tmp_path_factory, "compared", make)
+    return root / "toy/toy", said
 
 
 @pytest.fixture
