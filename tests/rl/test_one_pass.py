@@ -132,7 +132,7 @@ def test_a_small_game_is_learned_as_soon_as_by_stable_baselines3() -> None:
         found[kind] = []
         for seed in range(3):
             kwargs = {"features_extractor_class": CoordCNN, "net_arch": [],
-                      "features_extractor_kwargs": {"width": 8, "kernels": [(3, 1), (3, 1)], "bf16": bf16,
+                      "features_extractor_kwargs": {"width": 8, "kernels": ((3, 1), (3, 1)), "bf16": bf16,
                                                     "coord": False, "features_dim": 64}}  # fmt: skip
             policy: Any = POLICIES["shared"] if kind is OnePassA2C else "CnnPolicy"
             model = kind(policy, Halves(16, seed), learning_rate=1e-3, gamma=0.0, seed=seed, device="cpu",
