@@ -63,8 +63,7 @@ def _work(
     while left:
         for order, code in pool.ended():
             left -= 1
-            now = progress[order.cell]
-            now.stage, now.done = ("failed", now.done) if code else ("complete", now.goal)
+            progress[order.cell].end(failed=bool(code))
             if code:
                 failed[order.cell] = order.complaint(code)
             screen.tell(f"{order.cell}: {f'failed: {failed[order.cell]}' if code else 'complete'}")

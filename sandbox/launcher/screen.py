@@ -41,11 +41,39 @@ class Progress:
     stage: Stage = "waiting"
     done: float = 0.0
     _first: tuple[float, float] | None = field(default=None, repr=False)
+    _begun: tuple[float, float] | None = field(default=None, repr=False)
+    _seconds: float = field(default=0.0, repr=False)
 
     def begin(self) -> None:
         """It has started."""
         if self.stage == "waiting":
             self.stage = "running"
+            self._begun = time.monotonic(), min(last_point(self.folder), self.goal)  # it may go on from a checkpoint
+
+    def end(self, failed: bool) -> None:
+        """It has ended."""
+        self._seconds = self.elapsed
+        self.stage, self.done = ("failed", self.done) if failed else ("complete", self.goal)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it started."""
+        return time.monotonic() - self._begun[0] if self._begun else 0.0
+
+    @property
+    def cost(self) -> float | None:
+        """Seconds an image of the whole run, its start and its scores among them; None where none was made here."""
+        if self.stage != "complete" or self._begun is None or self._begun[1] >= self.goal:
+            return None
+        return self._seconds / (self.goal - self._begun[1])
+
+    def left(self, cost: float | None) -> float | None:
+        """Seconds to its end, where an image of a whole run costs ``cost``; else by its own rate; None: not known."""
+        if cost is None:
+            todo = self.goal - self.done
+            return todo / self.rate if todo and self.rate else None if todo else 0.0
+        whole = cost * (self.goal - (self._begun[1] if self._begun else 0.0))
+        return max(0.0, whole - self.elapsed)
 
     def look(self) -> None:
         """Reads the newest point of its curves."""
@@ -132,9 +160,18 @@ class Screen:
         return ", ".join(parts + ([f"about {clock(left)} left"] if left else []))
 
     def _left(self) -> float | None:
-        rate = sum(one.rate for one in self._progress.values() if one.stage == "running")
-        todo = sum(one.goal - one.done for one in self._progress.values() if one.stage in ("running", "waiting"))
-        return todo / rate if rate else None
+        """Seconds: by what runs have taken from their start to their end, or, before one ended, by what trains now."""
+        busy = [one for one in self._progress.values() if one.stage in ("running", "scoring")]
+        costs = [cost for one in self._progress.values() if (cost := one.cost) is not None]
+        cost = sum(costs) / len(costs) if costs else None
+        left = [seconds for one in busy if (seconds := one.left(cost)) is not None]
+        if cost is None:
+            rates = [one.rate for one in busy if one.rate]
+            cost = len(rates) / sum(rates) if rates else None
+        if cost is None or not left:
+            return None
+        now = sum(left) / len(left) * len(busy)  # one that still builds takes what the others take
+        return (now + sum(cost * one.goal for one in self._progress.values() if one.stage == "waiting")) / len(busy)
 
     def _table(self) -> Table:
         caption = f"{self.summary()}; rates in images (agent steps) a second"

@@ -58,6 +58,46 @@ def _grid(tmp_path: Path) -> dict[Cell, Progress]:
     return grid
 
 
+def test_the_time_left_is_reckoned_from_whole_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at a time: 10 s of start, 40 of training (of 2 images a second), 10 of scores; eight runs: four minutes."""
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    grid = {Cell(None, "conv", seed): Progress(tmp_path / str(seed), 80.0) for seed in range(8)}
+    runs, screen = list(grid.values()), Screen("runs/toy/x", grid, ("conv",))
+    said = {}
+    for second in range(241):
+        now = float(second)
+        for pair in range(4):
+            age = second - 60 * pair
+            for one in runs[2 * pair : 2 * pair + 2]:
+                if age == 0:
+                    one.begin()
+                elif 10 < age <= 50:
+                    _log(one.folder, 2 * (age - 10))
+                elif age == 60:
+                    one.end(failed=False)
+        for one in runs:
+            one.look()
+        said[second] = screen.summary()
+    assert said[5] == "0 of 8 runs complete"  # nothing is known yet
+    assert said[30].endswith("about 2:20 left")  # 20 s of training, three more pairs of 40
+    for second in range(60, 240):
+        assert said[second].endswith(f"about {clock(240.0 - second)} left"), second
+    assert said[240] == "8 of 8 runs complete"
+
+
+def test_what_goes_on_from_a_checkpoint_has_less_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    grid = {Cell(None, "conv", seed): Progress(_log(tmp_path / str(seed), 60), 80.0) for seed in range(2)}
+    first, second = grid.values()
+    first.begin()
+    now = 5.0
+    first.end(failed=False)
+    second.begin()
+    assert Screen("runs/toy/x", grid, ("conv",)).summary().endswith("about 0:05 left")
+
+
 def test_a_terminal_gets_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
