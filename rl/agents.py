@@ -27,7 +27,7 @@ from rl.policies import POLICIES, CoordCNN, seed_policy
 from rl.spec import RlConfig
 from rl.vector import GameVecEnv
 from sandbox.base.errors import UserError
-from sandbox.base.seeding import keyed_generator
+from sandbox.base.seeding import keyed_generator, keyed_seed
 from sandbox.nn.blocks import channels_last
 
 
@@ -85,7 +85,7 @@ class OnPolicy(Agent):
         """Inside, minibatches are in the order that belongs to the step."""
         if not self.shuffles:
             return nullcontext()
-        return _shuffling(keyed_generator(self.config.seed, "minibatches", step))
+        return _shuffling(keyed_seed(self.config.seed, "minibatches", step))
 
     @property
     def games(self) -> list[Game]:
@@ -112,10 +112,10 @@ class OnPolicy(Agent):
 
 
 @contextmanager
-def _shuffling(generator: torch.Generator) -> Iterator[None]:
-    """Inside, numpy's global stream, which stable-baselines3 orders minibatches by, is one keyed by ``generator``."""
+def _shuffling(seed: int) -> Iterator[None]:
+    """Inside, numpy's global stream, which stable-baselines3 orders minibatches by, is that of ``seed``."""
     before = np.random.get_state()  # noqa: NPY002
-    np.random.seed(int(torch.randint(2**31 - 1, (), generator=generator)))  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
     try:
         yield
     finally:

@@ -23,7 +23,7 @@ from rl.spec import RlConfig
 from rl.suites import normalised, suite_of
 from rl.vector import GameVecEnv
 from sandbox.base.errors import UserError
-from sandbox.base.seeding import keyed_generator
+from sandbox.base.seeding import keyed_generator, keyed_seed
 from sandbox.base.types import PathKind, Picture, Sheet, Walks
 from sandbox.film.grids import tile
 from sandbox.train import processes
@@ -90,7 +90,7 @@ class RlStudy(Study[RlConfig], Filmed):
     def _begin(self, step: int) -> None:
         """Starts the games before the first update of this process."""
         if not self._playing:
-            self.env.seed(self._seed("games", step))
+            self.env.seed(keyed_seed(self.config.seed, "games", step))
             self.agent.begin(self.games)
             self._playing, self._mark = True, (max(step, 1), time.perf_counter())
 
@@ -102,9 +102,6 @@ class RlStudy(Study[RlConfig], Filmed):
             means["rollout/ep_rew_mean"] = sum(game["r"] for game in games) / len(games)
             means["rollout/ep_len_mean"] = sum(game["l"] for game in games) / len(games)
         return means
-
-    def _seed(self, *key: str | int) -> int:
-        return int(torch.randint(2**31 - 1, (), generator=keyed_generator(self.config.seed, *key)))
 
     # ---- pictures and scores
 
@@ -137,7 +134,7 @@ class RlStudy(Study[RlConfig], Filmed):
         """Returns and lengths in frames of whole games; each policy has the same starts and draws of actions."""
         config = self.config
         env = self._games_of(min(config.games, _AT_ONCE))
-        env.seed(self._seed("evaluation"))
+        env.seed(keyed_seed(config.seed, "evaluation"))
         with self.agent.drawing(policy, keyed_generator(config.seed, "evaluation actions")):
             # Every game plays its share: the first to end would be the short ones.
             found = evaluate_policy(policy, env, config.games, deterministic=config.deterministic,
@@ -149,7 +146,7 @@ class RlStudy(Study[RlConfig], Filmed):
     def film(self, *, frames: int, count: int, path: PathKind, seed: int) -> Walks:
         """``count`` games at play, in colour, one frame an agent step; ``path`` is of no use here."""
         env = self._games_of(count, pictures=True)
-        env.seed(self._seed("film", seed))
+        env.seed(keyed_seed(self.config.seed, "film", seed))
         pictures, obs = [], cast(np.ndarray, env.reset())
         policy = self.agent.policy
         with self.agent.drawing(policy, keyed_generator(self.config.seed, "film actions", seed)):
@@ -165,7 +162,7 @@ class RlStudy(Study[RlConfig], Filmed):
         if self.config.saliency < 2:
             return {}
         env = self._games_of(1, pictures=True)
-        env.seed(self._seed("reference game"))
+        env.seed(keyed_seed(self.config.seed, "reference game"))
         actions = keyed_generator(self.config.seed, "reference actions")
         game = reference_game(env, self.config.saliency, actions, self.suite.skipped, self.suite.held)
         env.close()

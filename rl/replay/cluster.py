@@ -28,7 +28,7 @@ from rl.suites import suite_of
 from rl.vector import GameVecEnv
 from sandbox.base.cluster import connect
 from sandbox.base.errors import RunError, warn
-from sandbox.base.seeding import keyed_generator
+from sandbox.base.seeding import keyed_seed
 
 ROUND = 50  # steps of each game that a player takes before it sends what it saw (Horgan et al. 2018: 50 transitions)
 AHEAD = 2  # rounds that a player may be ahead of the learner
@@ -51,8 +51,7 @@ class Player:
         torch.set_num_threads(1)
         each = config.envs // config.actors
         self.env = suite_of(config.env).make(config, each, True, False)
-        generator = keyed_generator(config.seed, "games", step, number, life)
-        self.env.seed(int(torch.randint(2**31 - 1, (), generator=generator)))
+        self.env.seed(keyed_seed(config.seed, "games", step, number, life))
         self.policy = make_policy(config, self.env, bf16=False)
         self.actor = Actor(self.env, self.policy, stack=self.env.stack, n_steps=config.multi_step, gamma=config.gamma,
                            seed=config.seed, key=f"actor {number} {life}")  # fmt: skip
