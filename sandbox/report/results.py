@@ -2,6 +2,7 @@
 
     results/index.yaml          the claims, a row of the overview each, in order; published figures beside ours
     results/<comparison>/       see `sandbox.report.sources`; a folder for each page
+    results/<page>.md           a text about several comparisons, docs/<page>.md: ``{{ <comparison>.coord.verdict }}``
 
 ``text.md`` is its page's text: the title, the question, then sections, of which one says what was not measured. Its
 figures are placeholders (`sandbox.report.placeholders`), ``{{ picture("samples.png", "caption") }}`` shows a picture.
@@ -89,6 +90,7 @@ def build(root: Path) -> dict[str, str]:
             )
     pages = {f"{PAGES}/{name}.md": _page(place, s, c, figures[name], index.published.get(name, []))
              for name, (s, c, place) in known.items()}  # fmt: skip
+    pages |= {f"docs/{path.name}": _about_several(path, figures) for path in sorted((root / "results").glob("*.md"))}
     rows = [_claim(claim, figures.get(claim.of or "", {}), known[claim.of][1] if claim.of else None)
             for claim in index.claims]  # fmt: skip
     films = [{"link": f"../../results/{claim.of}/{_there(root / 'results' / claim.of, claim.film[0])}",
@@ -190,6 +192,16 @@ def _page(folder: Path, s: Sources, c: Comparison, figures: Tree, published: lis
         "text": f"## {rest.strip()}\n", "command": s.command, "made_with": _made_with(c, s),
         "costs": None if s.variants else tables.costs_table(c), "runs": (folder / "runs").is_dir(),
     })  # fmt: skip
+
+
+def _about_several(path: Path, figures: Mapping[str, Tree]) -> str:
+    """The page whose text is ``path``; the figures of every comparison stand below its name."""
+    place = f"results/{path.name}"
+    try:
+        written = read_text(path)
+    except Unreadable as error:
+        raise UserError(str(error)) from None
+    return f"<!-- Made by `make results` from {place}: edit there. -->\n{fill(written, dict(figures), place)}"
 
 
 def _beside(rows: list[tuple[str, str, str]]) -> Table:

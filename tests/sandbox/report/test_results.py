@@ -80,20 +80,46 @@ def checkout(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "checkout"))
 
 
+def errors(root: Path, arm: str) -> list[str]:
+    """The scores of an arm's runs as they are written; Intel and AMD differ, for they drop out other units."""
+    with (root / "results/toy/scores.csv").open(newline="") as file:
+        return [row["score/error"] for row in csv.DictReader(file) if row["arm"] == arm]
+
+
+def mean(root: Path, arm: str, digits: int) -> str:
+    return f"{np.mean([float(value) for value in errors(root, arm)]):.{digits}f}"
+
+
 def test_again_nothing_changes_and_what_is_edited_or_gone_is_told(checkout: Path) -> None:
     assert main(["--root", str(checkout), "--check"]) == []
     readme = (checkout / "README.md").read_text()
     assert readme.startswith("before\n")
     assert readme.endswith("\nafter\n")
-    assert "| [near](docs/results/toy.md) | 2 | inconclusive, 0.343 | - |" in readme
-    assert "Near by 1.4894." in (checkout / PAGES / "toy.md").read_text()
+    assert f"| [near](docs/results/toy.md) | 2 | inconclusive, {mean(checkout, 'conv', 3)} | - |" in readme
+    near = f"Near by {mean(checkout, 'coord', 4)}."
+    assert near in (checkout / PAGES / "toy.md").read_text()
     page = checkout / PAGES / "toy.md"
-    page.write_text(page.read_text().replace("1.4894", "1.4895"))
+    page.write_text(page.read_text().replace(near, "Near by 0.0001."))
     (checkout / PAGES / "gone.md").write_text("of a comparison that is no more")
     with pytest.raises(UserError, match=r"docs/results/gone\.md, docs/results/toy\.md; make results writes them"):
         main(["--root", str(checkout), "--check"])
     assert main(["--root", str(checkout)]) == ["docs/results/gone.md", "docs/results/toy.md"]
     assert main(["--root", str(checkout), "--check"]) == []
+
+
+def test_a_text_about_several_comparisons_is_a_page_of_docs(checkout: Path) -> None:
+    (checkout / "results/help.md").write_text(
+        "# Help\n\nIt is {{ toy.coord.verdict }}: {{ toy.conv.error.mean | to(3) }}.\n"
+    )
+    assert main(["--root", str(checkout)]) == ["docs/help.md"]
+    page = checkout / "docs/help.md"
+    assert page.read_text().endswith(f"# Help\n\nIt is inconclusive: {mean(checkout, 'conv', 3)}.\n")
+    page.write_text("typed by hand")
+    with pytest.raises(UserError, match=r"docs/help\.md; make results writes them"):
+        main(["--root", str(checkout), "--check"])
+    (checkout / "results/help.md").write_text("{{ tay.coord.verdict }}")
+    with pytest.raises(UserError, match=r"results/help\.md: unknown placeholder tay: .*; did you mean 'toy'\?"):
+        build(checkout)
 
 
 def replaced(name: str, old: str, new: str) -> Callable[[Path], None]:
@@ -105,6 +131,11 @@ def replaced(name: str, old: str, new: str) -> Callable[[Path], None]:
     return change
 
 
+def mistyped(results: Path) -> None:
+    """One score in scores.csv is another."""
+    replaced("toy/scores.csv", errors(results.parent, "conv")[0], "0.9655")(results)
+
+
 def removed(name: str) -> Callable[[Path], None]:
     return lambda results: (results / name).unlink()
 
@@ -112,7 +143,7 @@ def removed(name: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (replaced("toy/scores.csv", "0.2655", "0.2665"), "is not what scores.csv gives: conv.error.mean"),
+        (mistyped, "is not what scores.csv gives: conv.error.mean"),
         (replaced("toy/scores.csv", "conv,0", "conv,9"), "have different runs: conv, seed 0"),
         (replaced("toy/scores.csv", "complete", "done"), "scores.csv is no table of runs"),
         (replaced("toy/comparison.json", '"budget": "steps"', '"budget": "macs"'), "its checksum differs"),
@@ -141,9 +172,9 @@ def test_sources_that_disagree_are_one_line(checkout: Path, change: Callable[[Pa
 
 def test_working_out_again_follows_the_table(checkout: Path) -> None:
     shutil.rmtree(checkout / "results/toy/runs")  # an older comparison, whose runs are not kept
-    replaced("scores.csv", "0.2655", "0.9655")(checkout / "results/toy")
+    mistyped(checkout / "results")
     main(["--root", str(checkout), "--work-out", str(checkout / "results/toy")])
-    assert "inconclusive, 0.693" in (checkout / "README.md").read_text()
+    assert f"inconclusive, {mean(checkout, 'conv', 3)}" in (checkout / "README.md").read_text()
     assert main(["--root", str(checkout), "--check"]) == []
 
 
