@@ -3,12 +3,12 @@
 import logging
 
 import torch
-from lightning_fabric import Fabric
 
 from sandbox.base.errors import UserError, nearest
 from sandbox.base.memory import keep_freed_memory
 from sandbox.base.types import Device
 from sandbox.train import processes
+from sandbox.train.fabric import Fabric
 
 
 def resolve_device(device: Device) -> str:

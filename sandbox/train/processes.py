@@ -24,13 +24,13 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
 from sandbox.base.errors import Interrupted, RunError, UserError, one_line
 from sandbox.base.world import World, announced
+from sandbox.train.fabric import ClusterEnvironment
 
 T = TypeVar("T")
 

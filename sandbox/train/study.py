@@ -20,7 +20,6 @@ from copy import deepcopy
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from lightning_fabric import Fabric
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
@@ -33,6 +32,7 @@ from sandbox.experiment.content import Content
 from sandbox.nn.blocks import channels_last
 from sandbox.nn.counting import multiply_adds
 from sandbox.train.encoder import Encoder
+from sandbox.train.fabric import Fabric
 from sandbox.train.processes import average_buffers, average_gradients
 
 C = TypeVar("C", bound=Config)
