@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -179,6 +180,10 @@ class Comparison:
 
     def contrasts(self) -> list[Contrast]:
         """Every arm against the reference, by score (the primary first), task and arm."""
+        return list(self._every)
+
+    @cached_property
+    def _every(self) -> list[Contrast]:
         return [contrast for score in self.scores for contrast in self._contrasts(score)]
 
     def _contrasts(self, score: Score) -> list[Contrast]:

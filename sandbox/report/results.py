@@ -20,7 +20,7 @@ from sandbox.report import tables
 from sandbox.report.combined import combined_table
 from sandbox.report.comparison import Comparison
 from sandbox.report.page import captions, missing_runs, render
-from sandbox.report.placeholders import Tree, fill, tree
+from sandbox.report.placeholders import Tree, fill
 from sandbox.report.sources import Sources, read_sources
 from sandbox.report.sweep_report import spread_table
 from sandbox.report.tables import Group, Table
@@ -81,15 +81,15 @@ def build(root: Path) -> dict[str, str]:
     """
     index = _index(root / "results/index.yaml")
     names = sorted(path.parent.name for path in root.glob("results/*/comparison.json"))
-    known = {name: (*read_sources(root / "results" / name), root / "results" / name) for name in names}
-    figures = {name: tree(c, sources.variants) for name, (sources, c, _) in known.items()}
+    known = {name: read_sources(root / "results" / name) for name in names}
+    figures = {name: found for name, (_, _, found) in known.items()}
     for name in (*(claim.of for claim in index.claims if claim.of), *index.published):
         if name not in known:
             raise UserError(
                 f"results/index.yaml: no comparison {name!r}: there are {listed(names)}{nearest(name, names)}"
             )
-    pages = {f"{PAGES}/{name}.md": _page(place, s, c, figures[name], index.published.get(name, []))
-             for name, (s, c, place) in known.items()}  # fmt: skip
+    pages = {f"{PAGES}/{name}.md": _page(root / "results" / name, s, c, found, index.published.get(name, []))
+             for name, (s, c, found) in known.items()}  # fmt: skip
     pages |= {f"docs/{path.name}": _about_several(path, figures) for path in sorted((root / "results").glob("*.md"))}
     rows = [_claim(claim, figures.get(claim.of or "", {}), known[claim.of][1] if claim.of else None)
             for claim in index.claims]  # fmt: skip

@@ -37,7 +37,7 @@ from sandbox.report import plots
 from sandbox.report.across import tasks_figure
 from sandbox.report.comparison import Budget, Comparison, Recorded, Row
 from sandbox.report.page import conclusions, scores_csv
-from sandbox.report.placeholders import plain, tree
+from sandbox.report.placeholders import Tree, plain, tree
 
 _PLACES = ("--root", "--from", "--export", "--jobs", "--cpus", "--gpus", "--device")
 _PICTURES = (".svg", ".png", ".gif")
@@ -215,8 +215,8 @@ def _checksum(path: Path) -> str:
     return sha256(read_file(path)).hexdigest()[:16]
 
 
-def read_sources(folder: Path) -> tuple[Sources, Comparison]:
-    """The sources in a folder, checked against one another.
+def read_sources(folder: Path) -> tuple[Sources, Comparison, Tree]:
+    """The sources in a folder, checked against one another, and the comparison's figures.
 
     Raises:
         UserError: a file is missing or damaged, or two of them disagree; in one line.
@@ -224,8 +224,8 @@ def read_sources(folder: Path) -> tuple[Sources, Comparison]:
     sources = _read(folder)
     c = _comparison(folder, sources)
     again = f"(python -m sandbox.results --work-out {folder} does it again)"
-    figures = plain(tree(c, sources.variants))
-    if changed := next(_differences(sources.figures, figures), None):
+    figures = tree(c, sources.variants)
+    if changed := next(_differences(sources.figures, plain(figures)), None):
         raise UserError(f"{folder}/comparison.json is not what scores.csv gives: {changed} {again}")
     primary = [] if sources.variants else [item for item in c.contrasts() if item.score.primary]
     if not sources.variants and sources.conclusions != conclusions(c, primary):
@@ -237,7 +237,7 @@ def read_sources(folder: Path) -> tuple[Sources, Comparison]:
     if changed := next(_differences(sources.files, found), None):
         raise UserError(f"{folder}: its pictures are not those of comparison.json: {changed} {again}")
     _check_runs(folder, c)
-    return sources, c
+    return sources, c, figures
 
 
 def _check_runs(folder: Path, c: Comparison) -> None:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy import stats
+from scipy import special, stats
 
 CONCLUDING = 6  # fewest seeds that may conclude: with 5 even the best sign-flip p is 2 / 2^5 = .0625
 BOOTSTRAP_FROM = 10  # fewest seeds for a bootstrap interval
@@ -161,8 +161,8 @@ def t_test(x: Float64[np.ndarray, "b n"], tolerance: Float64[np.ndarray, "b n"])
     equal = (x - tolerance).max(axis=1) <= (x + tolerance).min(axis=1)
     mean, sd = scaled.mean(axis=1), np.where(equal, 0.0, scaled.std(axis=1, ddof=1))
     error = sd / math.sqrt(n)
-    half = error * stats.t.ppf((1 + LEVEL) / 2, n - 1)
-    p = 2 * stats.t.sf(np.abs(mean) / np.where(equal, 1.0, error), n - 1)
+    half = error * special.stdtrit(n - 1, (1 + LEVEL) / 2)  # scipy.stats.t does the same in ten times the time
+    p = 2 * special.stdtr(n - 1, -np.abs(mean) / np.where(equal, 1.0, error))
     flip = np.minimum(1.0, 2.0 ** (1 - np.count_nonzero(x, axis=1)))  # of equal values; a zero has no sign to flip
     mean, sd, low, high = (np.ldexp(part, exponent) for part in (mean, sd, mean - half, mean + half))
     return TTest(mean, sd, low, high, np.where(equal, flip, p))

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from sandbox.report.stats import ALPHA, CONCLUDING, LEVEL, SIGN, Better, Paired, conclusion
 
@@ -111,9 +111,9 @@ def tost(
     if equal:
         return mean, mean, np.where(np.abs(mean) < margin, 2.0**-n, 1.0)
     error = d.std(axis=1, ddof=1) / math.sqrt(n)
-    half = error * stats.t.ppf(1 - ALPHA, n - 1)
+    half = error * special.stdtrit(n - 1, 1 - ALPHA)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = stats.t.sf((margin - np.abs(mean)) / error, n - 1)
+        p = special.stdtr(n - 1, -(margin - np.abs(mean)) / error)
     p = np.where(error == 0, np.where(np.abs(mean) < margin, 2.0**-n, 1.0), p)
     return mean - half, mean + half, p
 
@@ -204,13 +204,15 @@ def _power(n: int, ratio: float) -> float:
     """The smaller of the two powers of `pairs_needed`, with n pairs and sd = ratio x margin."""
     if ratio == 0:
         return 1.0
-    distance, cut = math.sqrt(n) / ratio, stats.t.ppf(1 - ALPHA / 2, n - 1)
-    shown = float(stats.nct.sf(cut, n - 1, distance))
-    half = stats.t.ppf(1 - ALPHA, n - 1)
+    free = n - 1
+    distance, cut = math.sqrt(n) / ratio, special.stdtrit(free, 1 - ALPHA / 2)
+    shown = float(stats.nct.sf(cut, free, distance))
+    half = special.stdtrit(free, 1 - ALPHA)
+    constant = math.log(2) + free / 2 * math.log(free / 2) - math.lgamma(free / 2)
 
-    def inside(s: float) -> float:  # s: the sample's sd over the true one
-        reach = distance - half * s
-        return float(stats.chi.pdf(s * math.sqrt(n - 1), n - 1) * math.sqrt(n - 1) * (2 * stats.norm.cdf(reach) - 1))
+    def inside(s: float) -> float:  # s: the sample's sd over the true one, sqrt(free) s follows a chi law
+        density = math.exp(constant + (free - 1) * math.log(s) - free * s * s / 2) if s > 0 else 0.0
+        return density * float(2 * special.ndtr(distance - half * s) - 1)
 
     equal = integrate.quad(inside, 0, distance / half, limit=200)[0] if distance > 0 else 0.0
     return min(shown, float(equal))

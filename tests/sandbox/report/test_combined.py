@@ -121,7 +121,7 @@ def test_tables_pages_and_exports_tell_it(tmp_path: Path) -> None:
     text = fill("{{ a.contrasts.interaction.mean | to(2) }} {{ a.contrasts.interaction.verdict }}", figures, "here")
     assert text == "+1.99 better"
     folder = export(c, tmp_path / "out", {})
-    sources, again = read_sources(folder)
+    sources, again, _ = read_sources(folder)
     assert sources.contrasts == again.combinations == TWO
     assert plain(tree(again, {}))["b"]["contrasts"] == sources.figures["b"]["contrasts"]
     assert sources.conclusions == conclusions(c, c.contrasts())

@@ -27,14 +27,21 @@ TREE = {
 pytestmark = pytest.mark.usefixtures("toy")
 
 
-def test_the_committed_pages_are_what_the_sources_say() -> None:
-    pages = build(CHECKOUT)
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    """Those of this checkout."""
+    return build(CHECKOUT)
+
+
+def test_the_committed_pages_are_what_the_sources_say(pages: dict[str, str]) -> None:
     assert stale(CHECKOUT, pages) == [], "make results writes them"
     assert len(pages) >= 10
 
 
-def test_every_link_of_a_page_leads_somewhere_and_none_of_the_offline_page_leads_out() -> None:
-    for name, text in build(CHECKOUT).items():
+def test_every_link_of_a_page_leads_somewhere_and_none_of_the_offline_page_leads_out(
+    pages: dict[str, str],
+) -> None:
+    for name, text in pages.items():
         folder = (CHECKOUT / name).parent
         links = re.findall(r"\]\(([^)#]+)[^)]*\)|(?:src|href)=\"([^\"#]+)[^\"]*\"", text)
         for link in (first or second for first, second in links):
