@@ -113,7 +113,8 @@ def _draw_differences(axes: Axes, contrast: Contrast) -> None:
 
 
 def _wrapped(name: str) -> str:
-    return "\n".join(textwrap.wrap(name, 14, max_lines=3, placeholder="..."))
+    parts = textwrap.wrap(name.replace("_", "_ "), 14, max_lines=3, placeholder="...")  # a line may end in _
+    return "\n".join(part.replace("_ ", "_") for part in parts)
 
 
 # Learning curves
