@@ -53,8 +53,10 @@ class Look(NamedTuple):
 
 
 def looks(arms: Sequence[str]) -> dict[str, Look]:
-    """Arm -> look; from the eighth arm on colours come again, with another line style."""
-    return {arm: Look(COLOURS[i % 7], MARKERS[i % 7], DASHES[(i + i // 7) % 7]) for i, arm in enumerate(arms)}
+    """Arm -> look; from the eighth arm on colours come again, with another marker and line style."""
+    turns = [(i % 7, i // 7) for i in range(len(arms))]
+    return {arm: Look(COLOURS[i], MARKERS[(i + turn) % 7], DASHES[(i + 2 * turn) % 7])
+            for arm, (i, turn) in zip(arms, turns, strict=True)}  # fmt: skip
 
 
 def draw(make: Callable[[], Figure | None]) -> dict[str, bytes] | None:

@@ -157,20 +157,22 @@ class Plan:
         return settings
 
     def scores(self) -> tuple[Score, ...]:
-        """What every run is scored by, the primary score first.
+        """What every run is scored by, the primary score first; scores that only some runs have are left out.
 
         Raises:
-            UserError: not every run by the same; a run would refuse its settings.
+            UserError: not every run has the same primary score; a run would refuse its settings.
         """
         spec = study_spec(self.experiment.study)
         cells = [Cell(task, arm, self.seeds[0]) for task in self.tasks for arm in self.arms]
         configs = {cell: self.config(cell) for cell in cells}
         for cell, config in configs.items():
             self._handed(cell, config)
-        declared = {spec.scores_of(configs[cell]): cell for cell in reversed(cells)}
-        if len(declared) > 1:
-            b, a = list(declared.values())[-2:]
-            raise UserError(
-                f"({a}) and ({b}) of {self.experiment.path} have different scores: nothing to compare them by"
-            )
-        return next(iter(declared))
+        declared = {cell: spec.scores_of(config) for cell, config in configs.items()}
+        first = declared[cells[0]]
+        for cell, scores in declared.items():
+            if scores[0] != first[0]:
+                raise UserError(
+                    f"({cells[0]}) and ({cell}) of {self.experiment.path} have different primary scores, "
+                    f"{first[0].name} and {scores[0].name}: nothing to compare them by"
+                )
+        return tuple(score for score in first if all(score in scores for scores in declared.values()))

@@ -8,16 +8,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from shop import ENVIRONMENT, WORKSHOP, Command, Said, Workshop, files, outcome
+from shop import CHECKOUT, ENVIRONMENT, WORKSHOP, Command, Said, Workshop, files, outcome
 
 from sandbox.base.errors import RunError, UserError
 from sandbox.cli.compare import main
+from sandbox.cli.compare_parser import parse as parse_plan
 from sandbox.launcher.worker import Order
 
 TOY = str(WORKSHOP / "toy.yaml")
+
+
+CONFIGS = sorted(f"{p.parent.name}/{p.stem}" for p in (CHECKOUT / "configs").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_file_can_be_compared(name: str) -> None:
+    """The arms that it names, and all of them: each of their runs takes its settings, and one score decides."""
+    plan = parse_plan([name])
+    scores = plan.scores()
+    assert [score.primary for score in scores] == [True] + [False] * (len(scores) - 1)
+    assert replace(plan, arms=tuple(plan.experiment.arms)).scores()[0] == scores[0]
 
 
 def _compare(workshop: Workshop, root: Path, *flags: object, config: str = TOY) -> Command:

@@ -138,6 +138,7 @@ def test_no_two_of_twenty_arms_look_alike() -> None:
     look = looks([f"arm{i}" for i in range(20)])
     assert len(set(look.values())) == 20
     assert len({(part.marker, part.dash) for part in look.values()}) == 20  # in grey too
+    assert len({(part.marker, part.colour) for part in look.values()}) == 20  # where there are points and no lines
 
 
 # Films

@@ -267,10 +267,10 @@ def test_the_files_say_which_task_they_are_for(task: str) -> None:
     assert study_spec("vision").scores_of(experiment.resolve("coord", task="uniform"))[0].tag.startswith("score/test_")
 
 
-def test_runs_with_different_scores_are_not_compared(tmp_path: Path) -> None:
+def test_runs_with_different_primary_scores_are_not_compared(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("study: vision\narms: {a: {task: regression}, b: {task: rendering}}\n")
-    with pytest.raises(UserError, match=r"\(a, seed 0\) and \(b, seed 0\) of .* have different scores"):
+    with pytest.raises(UserError, match=r"\(a, seed 0\) and \(b, seed 0\) of .* have different primary scores"):
         parse_plan([str(own)])
 
 
