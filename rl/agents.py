@@ -21,14 +21,13 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 
-from rl.contract import WINDOW, Agent, Game, network_of
+from rl.contract import WINDOW, Agent, Game, layout_of, network_of
 from rl.one_pass import KeepingPolicy, OnePassA2C
 from rl.policies import POLICIES, CoordCNN, seed_policy
 from rl.spec import RlConfig
 from rl.vector import GameVecEnv
 from sandbox.base.errors import UserError
 from sandbox.base.seeding import keyed_generator, keyed_seed
-from sandbox.nn.blocks import channels_last
 
 
 class OnPolicy(Agent):
@@ -48,8 +47,7 @@ class OnPolicy(Agent):
         policy = model.policy
         assert isinstance(policy, KeepingPolicy)
         seed_policy(policy, config.seed)
-        if channels_last(model.device.type, bf16):
-            policy.to(memory_format=torch.channels_last)  # after stable-baselines3's own draw, which cannot have it
+        policy.to(memory_format=layout_of(config, model.device.type, bf16=bf16))  # after stable-baselines3's own draw
         if config.compile:
             for part in policy.modules():
                 if isinstance(part, CoordCNN):

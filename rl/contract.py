@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from rl.spec import RlConfig, parse_kernels
+from sandbox.nn.blocks import channels_last
 
 Game = dict[str, float]  # a whole game, in stable-baselines3's form: return r, length l, time t
 WINDOW = 100  # whole games in a running mean, as stable-baselines3 has it
@@ -68,3 +69,12 @@ def network_of(config: RlConfig, *, bf16: bool) -> dict[str, Any]:
     names = "coord", "coord_layers", "with_r", "padding_mode", "pooling", "width", "features_dim"
     network = {name: getattr(config, name) for name in names}
     return network | {"kernels": parse_kernels(config.kernels), "bf16": bf16}
+
+
+def layout_of(config: RlConfig, device: str, *, bf16: bool) -> torch.memory_format:
+    """In which layout an agent's convolutions are faster; measured (docs/results.md, speed).
+
+    Atari's pictures of 84x84 as other studies' images. MinAtar's 10x10 planes through 16 channels are not, in float32.
+    """
+    small = config.suite == "minatar" and not bf16
+    return torch.channels_last if channels_last(device, bf16) and not small else torch.contiguous_format

@@ -18,7 +18,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 from tqdm import tqdm
 
-from rl.contract import WINDOW, Agent, Game, network_of
+from rl.contract import WINDOW, Agent, Game, layout_of, network_of
 from rl.replay.actor import Actor
 from rl.replay.learner import Learner
 from rl.replay.store import Size, Store
@@ -26,7 +26,6 @@ from rl.replay.values import QPolicy, actor_epsilons, falling_epsilon, seed_valu
 from rl.spec import RlConfig
 from rl.vector import GameVecEnv
 from sandbox.base.errors import warn
-from sandbox.nn.blocks import channels_last
 
 _PART = 50  # steps of each game between two looks at the bar
 
@@ -65,8 +64,7 @@ class QLearner(Agent):
     def __init__(self, config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool) -> None:
         self.config, self.env = config, env
         self.policy: QPolicy = make_policy(config, env, bf16=bf16)
-        layout = torch.channels_last if channels_last(torch.device(device).type, bf16) else torch.contiguous_format
-        self.policy.to(device).to(memory_format=layout)
+        self.policy.to(device).to(memory_format=layout_of(config, torch.device(device).type, bf16=bf16))
         self.optimiser = torch.optim.Adam(self.policy.parameters(), config.lr, eps=config.adam_eps,
                                           fused=torch.device(device).type in ("cpu", "cuda"))  # fmt: skip
         self.learner = Learner(
