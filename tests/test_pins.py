@@ -19,8 +19,8 @@ PINS = Path(__file__).with_name("pins.json")
 STEPS = 3
 TOLERANCE = 1e-3  # processors add in different orders
 # Where weights changed by a ten-millionth, as another processor's rounding would, move the second or third step by more
-# than half of that: by up to .0055, and batch norm over two images by up to .07 (its first by .003). ResNet-18's second
-# step moved by .017 from an AMD to an Intel processor.
+# than half of that: by up to .0055, and batch norm over two images by up to .07 (its first by .003). ResNet-18's third
+# gradient lies between 116 and 173 on one processor, by the instructions that its libraries may use.
 LATER = {
     **{f"gan/sort_of_clevr_paper {arm} batch=2": 0.2 for arm in ("conv", "coord")},
     **dict.fromkeys((
@@ -28,7 +28,7 @@ LATER = {
         "vision/shift loss_coord", "vision/shift plain_shifted", "vision/neurons zeros task=rooms",
         "vision/instances_scattered distance task=scattered",
     ), 1e-2),
-    **{f"vision/imagenet_digits {arm}": 0.05 for arm in ("coord", "first")},
+    **{f"vision/imagenet_digits {arm}": 0.5 for arm in ("conv", "coord", "first")},
 }  # fmt: skip
 CLOCK = "time/"  # tags that no two runs share
 # CONFIG ARM [FIELD=VALUE ...]; task=NAME is one of the file's tasks.
