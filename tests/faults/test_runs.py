@@ -148,7 +148,7 @@ def judge(answer: Answer, folder: Path, path: Path, before: dict[str, object], r
         assert str(path) in line or str(path.parent) in line, f"names nothing: {line}"
         assert after == before, "refused, and yet something was changed"
         return "refused"
-    assert "score/error      1.109" in answer.stdout, "other scores"
+    assert f"score/error      {runs.expected['scores']['score/error']:.4g}" in answer.stdout, "other scores"
     told = [line for line in answer.warnings if path.name in line or path.parent.name in line]
     assert bool(told) == bool(answer.warnings), f"says nothing of {path.name}: {answer.lines}"
     if "is complete (" in answer.stdout:  # it looks at no more than it prints
