@@ -72,7 +72,7 @@ def network_of(config: RlConfig, *, bf16: bool) -> dict[str, Any]:
 
 
 def layout_of(config: RlConfig, device: str, *, bf16: bool) -> torch.memory_format:
-    """In which layout an agent's convolutions are faster; measured (docs/results.md, speed).
+    """In which layout an agent's convolutions are faster; measured (docs/results.md, MinAtar: trials).
 
     Atari's pictures of 84x84 as other studies' images. MinAtar's 10x10 planes through 16 channels are not, in float32.
     """
