@@ -72,9 +72,9 @@ def network_of(config: RlConfig, *, bf16: bool) -> dict[str, Any]:
 
 
 def layout_of(config: RlConfig, device: str, *, bf16: bool) -> torch.memory_format:
-    """In which layout an agent's convolutions are faster; measured (docs/results.md, MinAtar: trials).
+    """The layout in which an agent's convolutions are faster; measured (docs/results.md, MinAtar: trials).
 
-    Atari's pictures of 84x84 as other studies' images. MinAtar's 10x10 planes through 16 channels are not, in float32.
+    As in other studies, but for MinAtar's 10x10 planes through 16 channels: contiguous in float32.
     """
     small = config.suite == "minatar" and not bf16
     return torch.channels_last if channels_last(device, bf16) and not small else torch.contiguous_format

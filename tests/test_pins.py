@@ -28,8 +28,10 @@ LATER = {
         "vision/shift loss_coord", "vision/shift plain_shifted", "vision/neurons zeros task=rooms",
         "vision/instances_scattered distance task=scattered",
     ), 1e-2),
-    **{f"vision/imagenet_digits {arm}": 0.5 for arm in ("conv", "coord", "first")},
+    **{f"vision/imagenet_digits {arm}": 0.5 for arm in ("coord", "first")},
 }  # fmt: skip
+FIRST = {case: 1e-2 for case in LATER if case.startswith("gan/sort_of_clevr_paper")}
+NOTHING = {"train/policy_gradient_loss": 1e-6}  # a mean of terms around 1 that add up to nothing; else 1e-7
 CLOCK = "time/"  # tags that no two runs share
 # CONFIG ARM [FIELD=VALUE ...]; task=NAME is one of the file's tasks.
 CASES = (
@@ -124,9 +126,10 @@ def test_every_case_is_pinned() -> None:
 def test_the_first_losses_are_the_pinned_ones(case: str, place: Path) -> None:
     pinned = json.loads(PINS.read_text())[case]
     later = LATER.get(case, TOLERANCE)
-    allowed = [max(TOLERANCE, later / 20), *[later] * (STEPS - 1)]
+    allowed = [FIRST.get(case, TOLERANCE), *[later] * (STEPS - 1)]
     assert losses(case, place) == [
-        pytest.approx(row, rel=limit, abs=1e-6, nan_ok=True) for row, limit in zip(pinned, allowed, strict=True)
+        {tag: pytest.approx(value, rel=limit, abs=NOTHING.get(tag, 1e-7), nan_ok=True) for tag, value in row.items()}
+        for row, limit in zip(pinned, allowed, strict=True)
     ]
 
 

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     # Only now what takes seconds to import: --help and mistakes are answered at once.
     from sandbox.launcher.runner import make_runs
     from sandbox.launcher.worker import PATIENCE
-    from sandbox.report.gather import gather
+    from sandbox.report.gather import gather, settings_of
 
     failed: dict[Cell, str] = {}
     if plan.options.report_only:  # while another process makes the runs, too
@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         if plan.options.export is not None:
             from sandbox.report.sources import export
 
-            print(f"exported:    {export(comparison, plan.options.export, plan.experiment.variants)}")
+            settings = settings_of(plan, comparison.rows) if plan.options.report_only else []
+            print(f"exported:    {export(comparison, plan.options.export, plan.experiment.variants, settings)}")
     if failed:
         cell, line = next(iter(failed.items()))
         raise RunError(f"{len(failed)} of {len(plan.cells())} runs failed, the others are complete; {cell}: {line}")

@@ -67,13 +67,10 @@ class Progress:
             return None
         return self._seconds / (self.goal - self._begun[1])
 
-    def left(self, cost: float | None) -> float | None:
-        """Seconds to its end, where an image of a whole run costs ``cost``; else by its own rate; None: not known."""
-        if cost is None:
-            todo = self.goal - self.done
-            return todo / self.rate if todo and self.rate else None if todo else 0.0
-        whole = cost * (self.goal - (self._begun[1] if self._begun else 0.0))
-        return max(0.0, whole - self.elapsed)
+    def left(self, cost: float) -> float:
+        """Seconds to its end, where an image of a whole run costs ``cost``."""
+        start = self._begun[1] if self._begun else 0.0
+        return max(0.0, cost * (self.goal - start) - self.elapsed)
 
     def look(self) -> None:
         """Reads the newest point of its curves."""
@@ -163,14 +160,11 @@ class Screen:
         """Seconds: by what runs have taken from their start to their end, or, before one ended, by what trains now."""
         busy = [one for one in self._progress.values() if one.stage in ("running", "scoring")]
         costs = [cost for one in self._progress.values() if (cost := one.cost) is not None]
-        cost = sum(costs) / len(costs) if costs else None
-        left = [seconds for one in busy if (seconds := one.left(cost)) is not None]
-        if cost is None:
-            rates = [one.rate for one in busy if one.rate]
-            cost = len(rates) / sum(rates) if rates else None
-        if cost is None or not left:
+        rates = [one.rate for one in busy if one.rate]
+        if not busy or not (costs or rates):
             return None
-        now = sum(left) / len(left) * len(busy)  # one that still builds takes what the others take
+        cost = sum(costs) / len(costs) if costs else len(rates) / sum(rates)
+        now = sum(one.left(cost) if costs else cost * (one.goal - one.done) for one in busy)
         return (now + sum(cost * one.goal for one in self._progress.values() if one.stage == "waiting")) / len(busy)
 
     def _table(self) -> Table:

@@ -44,6 +44,21 @@ def gather(plan: Plan, failed: Mapping[Cell, str], command: str) -> Comparison:
                       combinations=combinations)  # fmt: skip
 
 
+def settings_of(plan: Plan, rows: Sequence[Row]) -> list[str]:
+    """Flags of the settings in which all runs differ from the file alike: what a command that makes them must say."""
+    other: list[dict[str, Any]] = []
+    for row in rows:
+        if row.run is not None:
+            file, own = plan.config(row.cell).model_dump(mode="json"), row.run.config.model_dump(mode="json")
+            other.append({key: own[key] for key in own if own[key] != file[key] and key not in row.run.config.PLACES})
+    words: list[str] = []
+    for key, value in (other[0] if other else {}).items():
+        if all(key in one and one[key] == value for one in other):
+            flag = key.replace("_", "-")
+            words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return words
+
+
 def _budget(plan: Plan, rows: Sequence[Row]) -> Budget:
     """What the arms had the same of: told by the runs, not by this command line."""
     spent = {(row.cell.task, row.run.config.steps, row.run.config.batch) for row in rows if row.run}

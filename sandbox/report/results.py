@@ -194,14 +194,14 @@ def _page(folder: Path, s: Sources, c: Comparison, figures: Tree, published: lis
     })  # fmt: skip
 
 
-def _about_several(path: Path, figures: Mapping[str, Tree]) -> str:
+def _about_several(path: Path, figures: Tree) -> str:
     """The page whose text is ``path``; the figures of every comparison stand below its name."""
     place = f"results/{path.name}"
     try:
         written = read_text(path)
     except Unreadable as error:
         raise UserError(str(error)) from None
-    return f"<!-- Made by `make results` from {place}: edit there. -->\n{fill(written, dict(figures), place)}"
+    return f"<!-- Made by `make results` from {place}: edit there. -->\n{fill(written, figures, place)}"
 
 
 def _beside(rows: list[tuple[str, str, str]]) -> Table:

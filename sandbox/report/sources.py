@@ -16,7 +16,7 @@ import io
 import math
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -111,8 +111,14 @@ class Sources(ReadBack):
     files: dict[str, str] = Field(default_factory=dict)
 
 
-def export(c: Comparison, folder: Path, variants: Mapping[str, str]) -> Path:
+def export(c: Comparison, folder: Path, variants: Mapping[str, str], settings: Sequence[str] = ()) -> Path:
     """Writes the sources of a comparison that was just reported; returns their folder.
+
+    Args:
+        c: the comparison.
+        folder: where to.
+        variants: of a sweep, see `Sources`.
+        settings: flags that its command lacks, since it made a report alone, see `sandbox.report.gather.settings_of`.
 
     Raises:
         UserError: no run is complete.
@@ -137,7 +143,8 @@ def export(c: Comparison, folder: Path, variants: Mapping[str, str]) -> Path:
     if variants and (c.folder / "sweep.svg").is_file():
         shutil.copyfile(c.folder / "sweep.svg", folder / "sweep.svg")
     head = {
-        "study": c.study, "experiment": c.experiment, "source": c.source, "command": _command(c.command),
+        "study": c.study, "experiment": c.experiment, "source": c.source,
+        "command": shlex.join([*_command(c.command), *settings]),
         "arms": c.arms, "tasks": c.tasks, "seeds": c.seeds, "budget": c.budget, "variants": dict(variants),
         "contrasts": {name: dict(weights) for name, weights in c.combinations.items()},
         "scores": [Declared.model_validate({name: getattr(score, name) for name in Declared.model_fields}).model_dump()
@@ -180,8 +187,8 @@ def _write(c: Comparison, folder: Path, head: Mapping[str, Any]) -> None:
     write_json(folder / "comparison.json", {**head, "conclusions": concluded, "figures": figures, "files": files})
 
 
-def _command(line: str) -> str:
-    """A command without what says where and how fast its runs were made."""
+def _command(line: str) -> list[str]:
+    """The words of a command without what says where and how fast its runs were made."""
     words, kept = shlex.split(line), []
     while words:
         word = words.pop(0)
@@ -189,7 +196,7 @@ def _command(line: str) -> str:
             words.pop(0)
         elif word != "--report-only" and word.partition("=")[0] not in _PLACES:
             kept.append(word)
-    return shlex.join(kept)
+    return kept
 
 
 def _made_with(rows: list[Row]) -> dict[str, str]:

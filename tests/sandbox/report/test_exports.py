@@ -15,6 +15,7 @@ from sandbox.cli.compare import main
 from sandbox.experiment.exported import POINTS, read_exported, write_exported
 from sandbox.experiment.run import Run, read_run
 from sandbox.experiment.spec import study_spec
+from sandbox.report.sources import Sources
 
 TOY = str(WORKSHOP / "toy.yaml")
 RESULT = {"scores": {"score/error": 0.5}, "steps": 1, "images": 8, "seconds": 1.0, "steps_per_second": 1.0}
@@ -56,6 +57,20 @@ def test_it_holds_the_run_and_some_kilobytes(exported: tuple[Path, Path]) -> Non
     assert not [name for name in files(results) if "checkpoint" in name or name.endswith((".pt", ".safetensors"))]
     texts = [(results / name).read_text() for name in files(results) if name.endswith((".json", ".csv"))]
     assert not any(str(folder.parents[2]) in text for text in texts), "a path of this machine"
+
+
+def test_its_command_says_what_the_runs_have_and_the_file_has_not(copied: Path, tmp_path: Path) -> None:
+    """A report alone takes no settings: what the runs were given is read from them."""
+
+    def command(folder: Path) -> list[str]:
+        return Sources.model_validate_json((folder / "comparison.json").read_text()).command.split()
+
+    assert command(copied) == ["python", "-m", "sandbox.compare", TOY]
+    own = tmp_path / "toy.yaml"
+    own.write_text(Path(TOY).read_text().replace("precision: 32", "rate: 0.5").replace("steps: 11", "steps: 5"))
+    main([str(own), "--root", str(tmp_path), "--from", str(copied), "--report-only", "--export", str(tmp_path / "new")])
+    assert set(zip(command(tmp_path / "new")[4::2], command(tmp_path / "new")[5::2], strict=True)) == {
+        ("--steps", "11"), ("--precision", "32"), ("--rate", "0.05")}  # fmt: skip
 
 
 @pytest.mark.parametrize("flags", [["--seeds", "2"], ["--report-only"]])
