@@ -88,6 +88,7 @@ class Captions:
         film: below the arms' films.
         film_name: of the film that ends a run: ``samples/<name>.gif``.
         films: the same for what else `sandbox.train.study.Study.films` makes, by name.
+        pictures: the same for pictures among `sandbox.train.study.Study.files`: NAME for ``NAME.png``.
         published: what others reported over all tasks, for the report's table over tasks.
         across: what differs from task to task where they are steps of one quantity; the report then draws the primary
             score over them, a line an arm.
@@ -99,6 +100,7 @@ class Captions:
     film: str = "The arms side by side, each on the same path if it has the same latents."
     film_name: str = "interpolation"
     films: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, str] = field(default_factory=dict)
     published: str = ""
     across: str = ""
     beside: tuple[str, ...] = ()

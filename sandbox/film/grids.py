@@ -1,5 +1,6 @@
 """Pictures laid out in grids and side by side, with labels."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,6 +8,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from sandbox.base.types import Frames, Sheet
+
+WIDEST = 1800  # pixels of films in a row
 
 
 def tile(images: UInt8[np.ndarray, "t n 3 h w"], grid: tuple[int, int], gap: int = 2) -> Sheet:
@@ -29,6 +32,8 @@ def tile(images: UInt8[np.ndarray, "t n 3 h w"], grid: tuple[int, int], gap: int
 def side_by_side(films: Mapping[str, Frames], gap: int = 12, line: int = 22) -> Sheet:
     """Several films of the same size and length next to each other, each under its label of one or more lines.
 
+    In rows of equal length where one of them all would be wider than `WIDEST`.
+
     Raises:
         ValueError: the films differ in size or length, or there is none.
     """
@@ -36,15 +41,18 @@ def side_by_side(films: Mapping[str, Frames], gap: int = 12, line: int = 22) -> 
     if len(shapes) != 1:
         raise ValueError(f"films to lay side by side must have one shape, not {sorted(shapes)}")
     t, h, w, _ = shapes.pop()
-    width, title = len(films) * (w + gap) + gap, line * max(label.count("\n") + 1 for label in films)
-    canvas = np.full((t, h + title + gap, width, 3), 255, np.uint8)
-    labels = Image.new("RGB", (width, title), "white")
+    rows = math.ceil(len(films) / max(1, (WIDEST - gap) // (w + gap)))
+    columns, title = math.ceil(len(films) / rows), line * max(label.count("\n") + 1 for label in films)
+    height, width = h + title + gap, columns * (w + gap) + gap
+    canvas = np.full((t, rows * height, width, 3), 255, np.uint8)
+    labels = Image.new("RGB", (width, rows * height), "white")
     for k, (label, film) in enumerate(films.items()):
-        x = gap + k * (w + gap)
-        canvas[:, title : title + h, x : x + w] = film
-        ImageDraw.Draw(labels).text((x + w // 2, title // 2), label, "black", ImageFont.load_default(14), "mm",
+        y, x = k // columns * height, gap + k % columns * (w + gap)
+        canvas[:, y + title : y + title + h, x : x + w] = film
+        ImageDraw.Draw(labels).text((x + w // 2, y + title // 2), label, "black", ImageFont.load_default(14), "mm",
                                     align="center")  # fmt: skip
-    canvas[:, :title] = np.asarray(labels)
+    for y in range(0, rows * height, height):
+        canvas[:, y : y + title] = np.asarray(labels)[y : y + title]
     return canvas
 
 

@@ -9,15 +9,14 @@
       interpolation.gif, .mp4    the arms side by side on the same latents; of agents play.gif, the arms at play
       training.gif, .mp4    their sample grids during training; with several tasks training-TASK.gif and so on
       NAME.gif, .mp4        what other films the study's runs have
+      NAME.png              what other pictures they have, the arms side by side
 
 A report opens with its conclusion, and only the primary score has one: see `sandbox.report.stats.verdict`.
 """
 
-import base64
 import csv
 import io
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,23 +25,20 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from sandbox.base.errors import one_line, warn
 from sandbox.base.files import write_atomically
 from sandbox.experiment.spec import folder_of
-from sandbox.film.encode import encode_gif, encode_mp4
 from sandbox.film.figures import draw, png
-from sandbox.report import plots, tables
+from sandbox.report import gallery, plots, tables
 from sandbox.report.across import tasks_figure
 from sandbox.report.combined import combined_conclusions, combined_table
-from sandbox.report.comparison import Comparison, Contrast, Row
+from sandbox.report.comparison import Comparison, Contrast
+from sandbox.report.gallery import embedded
 from sandbox.report.stats import BOOTSTRAP_FROM, CONCLUDING
 from sandbox.report.tables import direction, score_digits
 from sandbox.report.texts import interval_text, number, plural
 from sandbox.report.verdicts import MOST_PAIRS, POWER, lopsided, pairs_needed
 
 TEMPLATES = Path(__file__).parent / "templates"
-FILMS_LIMIT = 12_000_000  # bytes: the page holds all films
-_GROWTH = "The samples of the arms during training, from the first step to the last."
 
 
 def write_report(comparison: Comparison) -> Path:
@@ -56,14 +52,16 @@ def write_report(comparison: Comparison) -> Path:
         "curves": draw(lambda: plots.curves_figure(comparison)),
         "tasks": draw(lambda: tasks_figure(comparison)),
     }
-    films = _films(comparison)
+    films, drawings = gallery.films(comparison), gallery.drawings(comparison)
     files: dict[str, bytes | str | None] = {
         f"{name}.{kind}": drawn[kind] if drawn else None for name, drawn in pictures.items() for kind in ("png", "svg")
     }
-    for name, film in films.items():
-        files |= _film_files(name, film, FILMS_LIMIT // len(films))
+    files |= gallery.film_files(films)
+    files |= {f"{name}.png": png(each.picture) if each else None for name, each in drawings.items()}
     files["scores.csv"] = scores_csv(comparison)
-    view = _view(comparison, contrasts, files, films)
+    view = _view(comparison, contrasts, files)
+    view |= {"films": gallery.film_views(comparison, films, files),
+             "drawings": gallery.drawing_views(comparison, drawings, files)}  # fmt: skip
     files["report.md"] = render("report.md.jinja", view)
     files["report.html"] = render("report.html.jinja", view)  # the last: where it is, all the others are
     for name, content in files.items():
@@ -72,23 +70,6 @@ def write_report(comparison: Comparison) -> Path:
         else:
             write_atomically(folder / name, content)
     return folder / "report.html"
-
-
-def _films(c: Comparison) -> dict[str, plots.Film | None]:
-    """File name without ending -> film, of every task and kind."""
-    names = c.captions.film_name, "training", *c.captions.films
-    return {f"{name}-{task}" if task else name: plots.film(c, task, name) for task in c.tasks for name in names}
-
-
-def _film_files(name: str, film: plots.Film | None, limit: int) -> dict[str, bytes | str | None]:
-    if film is None:
-        return {f"{name}.gif": None, f"{name}.mp4": None}
-    try:
-        gif: bytes | None = encode_gif(film.frames, film.fps, limit)
-    except ValueError as error:
-        warn(f"the report goes without {name}.gif: {one_line(error)}")
-        gif = None
-    return {f"{name}.gif": gif, f"{name}.mp4": encode_mp4(film.frames, film.fps)}
 
 
 def render(template: str, view: Mapping[str, Any]) -> str:
@@ -205,7 +186,6 @@ def _view(
     c: Comparison,
     contrasts: Sequence[Contrast],
     files: Mapping[str, bytes | str | None],
-    films: Mapping[str, plots.Film | None],
 ) -> dict[str, Any]:
     """Everything that the templates show, as finished texts."""
     primary = [item for item in contrasts if item.score.primary]
@@ -234,37 +214,12 @@ def _view(
         },
         "pictures": {name: embedded("image/svg+xml", files[f"{name}.svg"]) for name in ("scores", "curves", "tasks")},
         "captions": captions(c),
-        "samples": [item for task in c.tasks for item in _samples(c, task)],
-        "films": [_film_view(c, name, film, files) for name, film in films.items() if film and files[f"{name}.gif"]],
+        "samples": gallery.sample_views(c),
         "source": c.source,
         "command": c.command,
         "reading": _reading(c),
         "beside": [name for name, content in files.items() if content is not None] + ["report.md"],
     }
-
-
-def _film_view(
-    c: Comparison, name: str, film: plots.Film, files: Mapping[str, bytes | str | None]
-) -> dict[str, str | None]:
-    first = film.rows[0]
-    cell, captions = first.cell, c.captions
-    shown = {captions.film_name: captions.film, "training": _GROWTH, **captions.films}[film.name]
-    still = {captions.film_name: 0, "training": -1}.get(film.name, len(film.frames) // 2)
-    seed = f"{cell.task}, seed {cell.seed}" if cell.task else f"Seed {cell.seed}"
-    return {
-        "gif": embedded("image/gif", files[f"{name}.gif"]),
-        "still": embedded("image/png", png(film.frames[still])),
-        "caption": f"{shown} {seed}. {_data_note(first)}".rstrip(),
-        "link": f"{name}.gif",
-    }
-
-
-def embedded(kind: str, content: bytes | str | None) -> str | None:
-    """A file as a data address of its kind, so that the page holds it."""
-    if content is None:
-        return None
-    raw = content.encode() if isinstance(content, str) else content
-    return f"data:{kind};base64,{base64.b64encode(raw).decode()}"
 
 
 def captions(c: Comparison) -> dict[str, str]:
@@ -278,28 +233,6 @@ def captions(c: Comparison) -> dict[str, str]:
         "tasks": f"Points: means over seeds, side by side; bars: their {tables.INTERVAL} (t).",
         "samples": c.captions.samples,
     }
-
-
-def _samples(c: Comparison, task: str | None) -> list[dict[str, str]]:
-    """The last sample grids of one seed, complete in all arms where there is such a seed."""
-    rows = plots.chosen(c, task, lambda row: row.state == "complete" and plots.last_samples(row) is not None)
-    rows = rows or plots.chosen(c, task, lambda row: plots.last_samples(row) is not None)
-    return [_sample(c, row, path) for row in rows if (path := plots.last_samples(row))]
-
-
-def _sample(c: Comparison, row: Row, path: Path) -> dict[str, str]:
-    step = path.stem.removeprefix("step-").lstrip("0") or "0"
-    link = Path(os.path.relpath(path, c.folder)).as_posix()
-    picture = embedded("image/png", path.read_bytes()) or ""
-    caption = f"{row.cell}: samples after step {step}. {_data_note(row)}".rstrip(". ")
-    return {"caption": caption, "picture": picture, "link": link}
-
-
-def _data_note(row: Row) -> str:
-    if row.run is None:
-        return ""
-    content = row.run.content
-    return f"{row.run.config.data_note} {content}.".strip() if content else row.run.config.data_note
 
 
 def _reading(c: Comparison) -> list[tuple[str, str]]:

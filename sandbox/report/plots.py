@@ -1,4 +1,4 @@
-"""The pictures of a comparison: every seed, the learning curves, the arms' films side by side.
+"""The plots of a comparison: every seed, and the learning curves.
 
 The same runs give the same bytes: no time, no path and no setting of the user's own gets into a file. Arms differ in
 colour (Okabe and Ito's, which colour-blind eyes tell apart), line style and marker, so that a grey print tells them
@@ -6,30 +6,21 @@ apart too, and each line carries its name.
 """
 
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import ImageFont
 from scipy import stats
 
-from sandbox.base.errors import warn
-from sandbox.base.reading import Unreadable
-from sandbox.base.types import Sheet
-from sandbox.data.pictures import NoPicture, read_gif, read_picture
 from sandbox.experiment.exported import AXIS
 from sandbox.film.figures import Look, looks
-from sandbox.film.grids import side_by_side
 from sandbox.report.comparison import Comparison, Contrast, Row
 from sandbox.report.stats import LEVEL
 
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # films of different sizes
 PANEL = (4.6, 2.8)  # inches
 POINTS = 500  # of a curve; a screen shows no more
 _UNITS = {1e6: "millions of ", 1e3: "thousands of ", 1.0: ""}
@@ -217,84 +208,3 @@ def _label_ends(axes: Axes, curves: Mapping[str, Curve], look: Mapping[str, Look
         count = f"n = {n[0]}" if n[0] == n[-1] else f"n = {n[0]} to {n[-1]}"
         axes.annotate(f"{_wrapped(arm)}\n{count}", (1, height), (4, 0), xycoords="axes fraction", va="center",
                       textcoords="offset points", color=look[arm].colour, fontsize=8, linespacing=0.95)  # fmt: skip
-
-
-# Films and samples
-
-
-class Film(NamedTuple):
-    """The arms' films side by side, what they were made of, and which of a run's films they are."""
-
-    frames: Sheet
-    fps: int
-    rows: Sequence[Row]
-    name: str
-
-
-def chosen(comparison: Comparison, task: str | None, has: Callable[[Row], bool]) -> list[Row]:
-    """One row of each arm, of the same seed: the lowest of which all hold; empty where there is none."""
-    for seed in sorted(comparison.seeds):
-        rows = [row for arm in comparison.arms for row in comparison.of(arm, task) if row.cell.seed == seed]
-        if len(rows) == len(comparison.arms) and all(has(row) for row in rows):
-            return rows
-    return []
-
-
-def last_samples(row: Row) -> Path | None:
-    """The newest sample grid of a run that is a picture still."""
-    grids = {path for path in (row.folder / "samples").glob("step-*.png") if path.stem[5:].isdecimal()}
-    if row.state == "complete" and row.run and not row.exported:  # it has one of its end, or has lost it
-        grids.add(row.folder / "samples" / f"step-{row.run.config.steps:08d}.png")
-    for path in sorted(grids, key=lambda path: int(path.stem[5:]), reverse=True):
-        try:
-            read_picture(path)
-            return path
-        except (Unreadable, NoPicture) as error:
-            warn(f"{path} {getattr(error, 'problem', error)}: the report goes without this picture")
-    return None
-
-
-def film(comparison: Comparison, task: str | None, name: str) -> Film | None:
-    """A film, by its name, of the lowest seed that is complete in all arms; None where the runs hold none."""
-    file = f"samples/{name}.gif"
-    complete = [row for arm in comparison.arms for row in comparison.of(arm, task) if row.state == "complete"]
-    lost = [row.folder / file for row in complete if not (row.folder / file).is_file()]
-    told = [row.folder / file for row in complete if not row.exported and row.folder / file in lost]
-    if told and len(lost) < len(complete):  # one that the study does not make is nowhere
-        warn(f"{told[0]} is not there: the report's film is made of other seeds, or left out")
-    rows = chosen(comparison, task, lambda row: row.state == "complete" and row.folder / file not in lost)
-    if not rows:
-        return None
-    try:
-        films = [read_gif(row.folder / file) for row in rows]
-    except Unreadable as error:
-        warn(f"{error}: the report goes without this film")
-        return None
-    shortest = min(delay for _, delays in films for delay in delays)
-    # Equal frames in a row are stored as one that stays longer, and a GIF too large for its limit has lost every other.
-    timed = [np.repeat(film, [max(1, round(delay / shortest)) for delay in delays], axis=0) for film, delays in films]
-    labels = [_label(comparison, row) for row in rows]
-    sheet = side_by_side(_fitted(dict(zip(labels, timed, strict=True))))
-    return Film(sheet, max(1, round(1000 / shortest)), rows, name)
-
-
-def _label(comparison: Comparison, row: Row) -> str:
-    value = row.scores.get(comparison.primary.tag)
-    return row.cell.arm if value is None else f"{row.cell.arm}: {comparison.primary.name} {value:.3g}"
-
-
-def _fitted(films: Mapping[str, Pixels]) -> dict[str, Pixels]:
-    """The films at one length and size, wide enough for the labels: the last frame is held, the rest is white."""
-    font = ImageFont.load_default(14)
-    shapes = [film.shape for film in films.values()]
-    t, h = max(2, *(shape[0] for shape in shapes)), max(shape[1] for shape in shapes)
-    w = max(*(shape[2] for shape in shapes), *(int(font.getlength(label)) + 4 for label in films))
-    return {label: _padded(film, (t, h, w)) for label, film in films.items()}
-
-
-def _padded(film: Pixels, size: tuple[int, int, int]) -> Pixels:
-    t, h, w = size
-    held = np.pad(film, ((0, t - film.shape[0]), (0, 0), (0, 0), (0, 0)), mode="edge")
-    left = (w - film.shape[2]) // 2
-    around = ((0, 0), (0, h - film.shape[1]), (left, w - film.shape[2] - left), (0, 0))
-    return np.pad(held, around, constant_values=255)

@@ -137,11 +137,9 @@ def export(c: Comparison, folder: Path, variants: Mapping[str, str], settings: S
         if row.run is not None and file != row.folder:
             result = {"scores": dict(row.scores), **row.costs}
             write_exported(file, row.run, row.environment, result, row.curves, tags, c.budget)
-    for name in (c.captions.film_name, *(f"{c.captions.film_name}-{task}" for task in c.tasks)):
-        if (c.folder / f"{name}.gif").is_file():
-            shutil.copyfile(c.folder / f"{name}.gif", folder / f"{name}.gif")
-    if variants and (c.folder / "sweep.svg").is_file():
-        shutil.copyfile(c.folder / "sweep.svg", folder / "sweep.svg")
+    for name in _pictures(c):
+        if (c.folder / name).is_file():
+            shutil.copyfile(c.folder / name, folder / name)
     head = {
         "study": c.study, "experiment": c.experiment, "source": c.source,
         "command": shlex.join([*_command(c.command), *settings]),
@@ -159,6 +157,13 @@ def export(c: Comparison, folder: Path, variants: Mapping[str, str], settings: S
     write_atomically(folder / "scores.csv", scores_csv(c))
     _write(c, folder, head)
     return folder
+
+
+def _pictures(c: Comparison) -> list[str]:
+    """Of the report's files those that a page may show; it draws its plots itself, but for a sweep's."""
+    kinds = {c.captions.film_name: "gif", **dict.fromkeys(c.captions.pictures, "png")}
+    tasks = ["", *(f"-{task}" for task in c.tasks if task)]
+    return [*(f"{name}{task}.{kind}" for name, kind in kinds.items() for task in tasks), "sweep.svg"]
 
 
 def work_out(folder: Path) -> None:

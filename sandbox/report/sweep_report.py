@@ -24,7 +24,8 @@ from sandbox.experiment.sweep import swept
 from sandbox.film.figures import draw, looks
 from sandbox.report import tables
 from sandbox.report.comparison import Comparison, Row
-from sandbox.report.page import embedded, missing_runs, render, scores_csv
+from sandbox.report.gallery import embedded
+from sandbox.report.page import missing_runs, render, scores_csv
 from sandbox.report.tables import Group, Table, direction
 from sandbox.report.texts import count_text, digits_of, number, plural
 

@@ -10,7 +10,7 @@ from sandbox.base.errors import warn
 from sandbox.base.files import write_atomically
 from sandbox.base.reading import Unreadable
 from sandbox.base.types import Frames, Picture, Sheet
-from sandbox.data.pictures import NoPicture, read_picture
+from sandbox.data.pictures import NoPicture, decode, read_picture
 from sandbox.experiment.run import Run, save_result
 from sandbox.experiment.spec import study_spec
 from sandbox.film.encode import encode_gif, encode_mp4
@@ -53,6 +53,9 @@ def finish(run: Run, study: Study[Any], counters: Mapping[str, Any]) -> dict[str
     with Tracker(run.folder, counters["mark"], replace=True) as tracker:
         for name, (gif, size) in gifs.items():
             tracker.gif(name, gif, size, images)
+        for name in study_spec(run.study).captions.pictures:
+            if content := files.get(f"{name}.png"):
+                tracker.picture(name, np.asarray(decode(content)), images)
         tracker.hparams(_hparams(run), scores)
         tracker.scalars(scores, images)
         tracker.mark()  # on the disk before the result that says so

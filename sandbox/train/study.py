@@ -101,7 +101,7 @@ class Study(ABC, Generic[C]):
         return {}
 
     def files(self) -> dict[str, bytes]:
-        """Further files for the ``samples`` of a finished run, by name: tables, pictures."""
+        """Further files for the ``samples`` of a finished run, by name: tables, pictures; see `Captions.pictures`."""
         return {}
 
     def examples(self) -> dict[str, Tensor]:

@@ -76,6 +76,10 @@ SCORES = (
 CAPTIONS = Captions(
     samples="Held-out rooms, each beside its depth and what the network estimates: light is near.",
     film="A box that moves away, in the same rooms in every arm, beside the depth that the network estimates.",
+    pictures={
+        "depth": "Estimated against true relative depth of a box under each condition, and a held-out room under each: "
+        "at relative distance 1, 2 and 3, beside the estimate.",
+    },
 )
 SPEC = StudySpec(
     "vision.depth", "depth in drawn rooms: read from where a box stands, or from how large it looks?",

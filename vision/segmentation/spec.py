@@ -77,6 +77,10 @@ SCORES = (
 CAPTIONS = Captions(
     samples="Held-out images, each beside its mask and what the network says; grey where it says nothing.",
     film="Held-out images that roll to the right, the same in every arm, each beside the network's answer.",
+    pictures={
+        "errors": "Where each network errs: the share of held-out images that are wrong at a pixel, from none, white, "
+        "to half of them and more, black; pale blue where it answers nothing.",
+    },
 )
 SPEC = StudySpec(
     "vision.segmentation", "the class of every pixel under eight paddings, by distance to the border",

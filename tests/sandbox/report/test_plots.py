@@ -1,4 +1,4 @@
-"""Curves over runs of different length, pictures that are the same every time, films of different size."""
+"""Curves over runs of different length, pictures that are the same every time."""
 
 import io
 import math
@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFont
+from PIL import Image
 
 from sandbox.experiment.spec import Score
-from sandbox.film.encode import encode_gif
 from sandbox.film.figures import draw, looks
 from sandbox.report.comparison import Cell, Comparison, Row
 from sandbox.report.page import plots
@@ -121,7 +120,6 @@ def test_nothing_to_show(tmp_path: Path) -> None:
     comparison = made(tmp_path, rows=())
     assert draw(lambda: plots.scores_figure(comparison, primary(comparison))) is None
     assert draw(lambda: plots.curves_figure(comparison)) is None
-    assert plots.film(comparison, None, "interpolation") is None
 
 
 def test_one_seed_has_no_interval_and_is_drawn(tmp_path: Path) -> None:
@@ -139,77 +137,3 @@ def test_no_two_of_twenty_arms_look_alike() -> None:
     assert len(set(look.values())) == 20
     assert len({(part.marker, part.dash) for part in look.values()}) == 20  # in grey too
     assert len({(part.marker, part.colour) for part in look.values()}) == 20  # where there are points and no lines
-
-
-# Films
-
-
-def write_gif(folder: Path, frames: int, size: tuple[int, int], fps: int = 20) -> None:
-    (folder / "samples").mkdir(parents=True, exist_ok=True)
-    grey = np.linspace(0, 255, frames).astype(np.uint8)
-    film = np.broadcast_to(grey[:, None, None, None], (frames, *size, 3)).copy()
-    film[:, 0, 0] = (255, 0, 0)
-    (folder / "samples/interpolation.gif").write_bytes(encode_gif(film, fps))
-
-
-def test_films_of_different_length_and_size(tmp_path: Path) -> None:
-    comparison = made(tmp_path)
-    write_gif(tmp_path / "conv/seed-1", 6, (20, 300))
-    write_gif(tmp_path / "coord/seed-1", 9, (30, 240))
-    film = plots.film(comparison, None, "interpolation")
-    assert film is not None
-    assert [row.cell for row in film.rows] == [Cell(None, "conv", 1), Cell(None, "coord", 1)]
-    assert film.fps == 20
-    assert film.frames.shape == (9, 22 + 30 + 12, 12 + 2 * (300 + 12), 3)
-    conv, coord = film.frames[:, 22 + 10, 12 + 150, 0], film.frames[:, 22 + 10, 324 + 150, 0]
-    assert (conv[5:] == conv[5]).all(), "the shorter film holds its last frame"
-    assert len(set(coord.tolist())) == 9
-    assert (film.frames[:, 22 + 25, 12 : 12 + 300] == 255).all(), "the smaller is padded with white"
-    assert film.frames[:, :22].min() < 60, "labels"
-
-
-def test_a_film_is_as_wide_as_its_label(tmp_path: Path) -> None:
-    comparison = made(tmp_path, seeds=1)
-    for arm in comparison.arms:
-        write_gif(tmp_path / arm / "seed-0", 3, (8, 8))
-    film = plots.film(comparison, None, "interpolation")
-    assert film is not None
-    label = ImageFont.load_default(14).getlength("coord: a ($ and %) 0.01")
-    assert film.frames.shape[2] >= 2 * label
-
-
-def test_a_film_of_half_the_frames_at_half_the_rate_keeps_step(tmp_path: Path) -> None:
-    comparison = made(tmp_path, seeds=1)
-    write_gif(tmp_path / "conv/seed-0", 8, (8, 8), fps=50)
-    write_gif(tmp_path / "coord/seed-0", 4, (8, 8), fps=25)
-    film = plots.film(comparison, None, "interpolation")
-    assert film is not None
-    assert (len(film.frames), film.fps) == (8, 50)
-
-
-def test_frames_that_stay_keep_their_time(tmp_path: Path) -> None:
-    comparison = made(tmp_path, seeds=1)
-    write_gif(tmp_path / "conv/seed-0", 6, (8, 8))
-    still = np.zeros((6, 8, 8, 3), np.uint8)
-    still[4:] = 255  # stored as two frames, of four and of two times the length
-    (tmp_path / "coord/seed-0/samples").mkdir(parents=True)
-    (tmp_path / "coord/seed-0/samples/interpolation.gif").write_bytes(encode_gif(still, 20))
-    film = plots.film(comparison, None, "interpolation")
-    assert film is not None
-    middle = film.frames[:, 22 + 4, -12 - (film.frames.shape[2] - 36) // 4, 0]
-    assert middle.tolist() == [0, 0, 0, 0, 255, 255]
-
-
-def test_a_damaged_film_is_left_out_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    comparison = made(tmp_path, seeds=1)
-    for arm in comparison.arms:
-        write_gif(tmp_path / arm / "seed-0", 3, (8, 8))
-    (tmp_path / "conv/seed-0/samples/interpolation.gif").write_bytes(b"GIF89a, torn")
-    assert plots.film(comparison, None, "interpolation") is None
-    assert "interpolation.gif is no film that can be read" in capsys.readouterr().err
-
-
-def test_an_arm_without_film_means_none(tmp_path: Path) -> None:
-    comparison = made(tmp_path, seeds=1)
-    write_gif(tmp_path / "conv/seed-0", 3, (8, 8))
-    assert plots.film(comparison, None, "interpolation") is None

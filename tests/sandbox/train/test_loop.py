@@ -47,6 +47,21 @@ def new(self, step):
     assert ("score/undefined", 88) in found
 
 
+def test_tensorboard_shows_the_pictures_that_a_study_draws_at_the_end(workshop: Workshop, tmp_path: Path) -> None:
+    body = """import io
+from PIL import Image
+import toy.spec
+object.__setattr__(toy.spec.SPEC.captions, "pictures", {"map": "where it errs", "later": "of settings that draw none"})
+def new(self):
+    content = io.BytesIO()
+    Image.new("RGB", (12, 8), "red").save(content, "PNG")
+    return {"map.png": content.getvalue(), "map.csv": b"1\\n"}
+"""
+    assert workshop.toy("--root", tmp_path, before=wrapped("files", body)).wait() == 0
+    assert [(tag, images) for tag, images, _ in curves(tmp_path / PLACE) if tag in ("map", "later")] == [("map", 88)]
+    assert (tmp_path / PLACE / "samples/map.png").is_file()
+
+
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.floats(-1e6, 1e6), min_size=1), min_size=1), st.data())
 def test_a_curve_that_travels_through_a_checkpoint_forgets_nothing(
     rows: list[dict[str, float]], data: st.DataObject

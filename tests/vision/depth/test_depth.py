@@ -16,7 +16,7 @@ from sandbox.experiment.file import load_experiment
 from sandbox.experiment.spec import study_spec
 from sandbox.train.device import make_fabric
 from vision.depth.conditions import levels, of_the_box, scenes, slope
-from vision.depth.spec import CONDITIONS, DepthConfig
+from vision.depth.spec import CONDITIONS, SPEC, DepthConfig
 from vision.depth.study import DepthStudy
 
 SMALL: dict[str, Any] = {
@@ -154,6 +154,7 @@ def test_pictures_and_tables() -> None:
     assert picture.ndim == 3
     assert scores.keys() == {"preview/slope_position", "preview/relative_error"}
     files = study.files()
+    assert {f"{name}.png" for name in SPEC.captions.pictures} <= files.keys()
     assert Image.open(io.BytesIO(files["depth.png"])).size[0] > 1000
     table = list(csv.DictReader(io.StringIO(files["depth.csv"].decode())))
     assert len(table) == len(CONDITIONS) * 2 * 2

@@ -22,7 +22,7 @@ from sandbox.train.device import make_fabric
 from vision.segment.iou import confusion_by, miou
 from vision.segment.scenes import painted
 from vision.segment.unet import EncoderDecoder, cropped
-from vision.segmentation.spec import BANDS, SegmentationConfig
+from vision.segmentation.spec import BANDS, SPEC, SegmentationConfig
 from vision.segmentation.study import SegmentationStudy
 
 SMALL: dict[str, Any] = {"width": 2, "images": 32, "test_images": 8, "batch": 4, "steps": 2, "coord": False,
@@ -134,6 +134,7 @@ def test_a_cropped_answer_is_scored_where_it_is() -> None:
     shares = study.errors()
     assert np.isnan(shares).sum() == 64 * 64 - 30 * 30
     files = study.files()
+    assert {f"{name}.png" for name in SPEC.captions.pictures} <= files.keys()
     assert Image.open(__import__("io").BytesIO(files["errors.png"])).size == (256, 256)
     assert files["errors.csv"].count(b"\n") == 64
 
