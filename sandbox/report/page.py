@@ -129,6 +129,8 @@ def _what_it_takes(c: Comparison, item: Contrast) -> str:
     if needed is None:
         return f"{told} At this spread more than {MOST_PAIRS:,} pairs would not settle it ({POWER:.0%} power)."
     more = max(0, needed - item.equal.pairs)
+    if told and not more:
+        return told  # it is not for want of pairs
     seconds = [row.costs.get("seconds") for arm in (c.reference, item.arm) for row in c.of(arm, item.task)]
     known = [float(value) for value in seconds if isinstance(value, int | float)]
     hours = f", about {more * 2 * float(np.mean(known)) / 3600:.2g} hours of training here" if known and more else ""

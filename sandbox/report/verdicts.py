@@ -202,7 +202,7 @@ def pairs_needed(sd: float, margin: float) -> int | None:
 
 def _power(n: int, ratio: float) -> float:
     """The smaller of the two powers of `pairs_needed`, with n pairs and sd = ratio x margin."""
-    if ratio == 0:
+    if ratio < 1e-6:  # scipy's noncentral t gives up where the distance is too long
         return 1.0
     free = n - 1
     distance, cut = math.sqrt(n) / ratio, special.stdtrit(free, 1 - ALPHA / 2)
@@ -214,7 +214,8 @@ def _power(n: int, ratio: float) -> float:
         density = math.exp(constant + (free - 1) * math.log(s) - free * s * s / 2) if s > 0 else 0.0
         return density * float(2 * special.ndtr(distance - half * s) - 1)
 
-    equal = integrate.quad(inside, 0, distance / half, limit=200)[0] if distance > 0 else 0.0
+    most = min(distance / half, 1 + 12 / math.sqrt(free))  # beyond it nothing lies, and quad would miss what does
+    equal = integrate.quad(inside, 0, most, limit=200)[0]
     return min(shown, float(equal))
 
 

@@ -132,7 +132,8 @@ def test_as_many_pairs_settle_it_in_80_of_100_cases() -> None:
             powers = (np.mean(tost(fewer[0], np.full(4000, MARGIN))[2] <= 0.05),
                       np.mean(scipy_stats.ttest_1samp(fewer[1], 0, axis=1).pvalue <= 0.05))  # fmt: skip
             assert min(powers) < 0.82
-    assert pairs_needed(0.0, MARGIN) == CONCLUDING
+    for sd in (0.0, *np.geomspace(1e-15, 0.3, 40)):
+        assert pairs_needed(float(sd) * MARGIN, MARGIN) == CONCLUDING
     assert pairs_needed(1e6, MARGIN) is None
 
 
