@@ -106,7 +106,10 @@ def _conclusion(c: Comparison, item: Contrast) -> dict[str, str]:
         return {"outcome": item.verdict.words.capitalize(), "text": f"{text}: {reason}."}
     stats, digits = item.stats, score_digits(c, item.score, item.task)
     if not (pairs := len(stats.differences)):
-        found = "no seed is complete in both"
+        known = {arm: {row.cell.seed for row in c.of(arm, item.task) if row.state == "complete"}
+                 for arm in (c.reference, item.arm)}  # fmt: skip
+        undefined = known[c.reference] & known[item.arm]
+        found = "undefined where both are complete" if undefined else "no seed is complete in both"
     else:
         interval = "" if math.isnan(stats.low) else f" {interval_text(stats.low, stats.high, digits, '+')}"
         found = f"{number(stats.mean, digits, '+')}{interval}"

@@ -37,11 +37,12 @@ class SegmentStudy(ClassifierStudy[C]):
         return str(getattr(self.config, "data", ""))
 
     def losses(self, rows: Int64[Tensor, " b"], step: int) -> dict[str, Tensor]:
-        """Cross-entropy of the pixels that the network answers and that have a class."""
+        """Cross-entropy of the pixels that the network answers and that have a class; 0 where none has."""
         with self.fabric.autocast():
             logits = self.network(self.train.inputs(rows))
         truth = cropped(self.train.masks[rows], *logits.shape[-2:]).long()
-        return {"loss/train": F.cross_entropy(logits.float(), truth, ignore_index=IGNORED)}
+        total = F.cross_entropy(logits.float(), truth, ignore_index=IGNORED, reduction="sum")
+        return {"loss/train": total / (truth != IGNORED).sum().clamp_min(1)}
 
     def said(self, images: Float[Tensor, "b 3 h w"]) -> Int64[Tensor, "b h2 w2"]:
         """The likeliest class of every pixel."""

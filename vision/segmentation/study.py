@@ -7,6 +7,7 @@ up, ``valid_cropped`` is trained and scored where it answers.
 """
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +37,15 @@ _LOST = 34  # rows and columns that the small network loses without padding
 _EDGE = 256  # pixels of the picture of errors
 
 
-class Resized(nn.Module):
-    """A network whose smaller answer is scaled up to the image's size, bilinear. ``(b, 3, h, w) -> (b, k, h, w)``."""
+class Resized(EncoderDecoder):
+    """A network whose smaller answer is scaled up to the image's size, bilinear. ``(b, 3, h, w) -> (b, k, h, w)``.
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
+    No wrapper: initial weights are drawn by the layers' names, which are those of the other arms.
+    """
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k h w"]:
         """Logits of images in [-1, 1]."""
-        return F.interpolate(self.network(images), size=images.shape[-2:], mode="bilinear")
+        return F.interpolate(super().forward(images), size=images.shape[-2:], mode="bilinear")
 
 
 class SegmentationStudy(SegmentStudy[SegmentationConfig]):
@@ -81,8 +81,8 @@ class SegmentationStudy(SegmentStudy[SegmentationConfig]):
             return network
         padding: AnyPadding = "valid" if c.padding == "valid_cropped" else c.padding
         convs = make_convolutions(c.coord, c.coord_layers, c.with_r, padding)
-        small = EncoderDecoder(convs, padding, c.width, self.classes)
-        return Resized(small) if c.padding == "valid" else small
+        kind = Resized if c.padding == "valid" else EncoderDecoder
+        return kind(convs, padding, c.width, self.classes)
 
     @property
     def content(self) -> Content | None:
@@ -120,20 +120,29 @@ class SegmentationStudy(SegmentStudy[SegmentationConfig]):
         return found
 
     def evaluate(self) -> dict[str, float]:
-        """mIoU over all pixels that are answered, in the middle, and by distance to the border; see docs/metrics.md."""
-        counts = self.counts(self.test, len(self.test))
-        number = len(BANDS)
+        """mIoU over all pixels, in the middle, and by distance to the border; see docs/metrics.md.
+
+        NaN where a network does not answer all the pixels that a score counts.
+        """
+        counts, number = self.counts(self.test, len(self.test)), len(BANDS)
         bands = {f"score/miou_{low}": miou(counts[[k, number + k]].sum(0)) for k, (low, _) in enumerate(BANDS)}
-        return {
+        whole = {
             "score/miou": miou(counts.sum(0)),
             "score/train_miou": miou(self.counts(self.train, len(self.test)).sum(0)),
-            "score/miou_middle": miou(counts[number:].sum(0)),
             **bands,
         }
+        return {**(dict.fromkeys(whole, math.nan) if self.cropped else whole), "score/miou_middle": _middle(counts)}
+
+    @property
+    def cropped(self) -> bool:
+        """Whether the network answers the middle alone."""
+        return self.config.padding == "valid_cropped"
 
     def preview(self) -> tuple[Picture, dict[str, float]]:
-        """Test images, each beside its mask and what the network says; and the mIoU."""
-        return self.answers_picture(), {"preview/miou": miou(self.counts(self.test, _PREVIEWED).sum(0))}
+        """Test images, each beside its mask and what the network says; and the mIoU of all pixels and of the middle."""
+        counts = self.counts(self.test, _PREVIEWED)
+        whole = {} if self.cropped else {"preview/miou": miou(counts.sum(0))}
+        return self.answers_picture(), {**whole, "preview/miou_middle": _middle(counts)}
 
     # ---- where it errs
 
@@ -158,3 +167,7 @@ class SegmentationStudy(SegmentStudy[SegmentationConfig]):
         Image.fromarray(colours).resize((_EDGE, _EDGE), Image.Resampling.NEAREST).save(picture, "PNG")
         table = "\n".join(",".join("" if np.isnan(x) else f"{x:.4f}" for x in row) for row in shares)
         return {"errors.png": picture.getvalue(), "errors.csv": f"{table}\n".encode()}
+
+
+def _middle(counts: Int64[Tensor, "parts classes classes"]) -> float:
+    return miou(counts[len(BANDS) :].sum(0))

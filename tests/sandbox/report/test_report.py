@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,14 @@ def test_no_complete_run(tmp_path: Path) -> None:
     page, _ = report(made(tmp_path, {"conv": [None, None], "coord": [None, None]}))
     assert "0 of 4 runs complete: nothing to compare." in page.text
     assert "no seed is complete in both" in page.text
+
+
+def test_a_score_that_an_arm_does_not_have(tmp_path: Path) -> None:
+    comparison = made(tmp_path, {"conv": CONV, "coord": COORD})
+    rows = [replace(row, scores={**row.scores, comparison.primary.tag: None}) if row.cell.arm == "coord" else row
+            for row in comparison.rows]  # fmt: skip
+    page, _ = report(replace(comparison, rows=tuple(rows)))
+    assert "coord against conv, error: undefined where both are complete" in page.text
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:
