@@ -12,13 +12,13 @@ from sandbox.film.cells import shown
 from sandbox.film.figures import draw, looks
 
 _SIZE = 10.0, 4.0  # inches
-_FAR = 8.0  # metres that are black
+_FAR = 10.0  # metres that are black
 _NAMES = {"both": "position and size", "position": "position only", "size": "size only", "tilt": "tilt of the camera"}
 Moved = Mapping[str, tuple[Float64[np.ndarray, "levels n"], Float64[np.ndarray, "levels n"]]]
 
 
 def depth_picture(depths: Float[Tensor, "h w"]) -> UInt8[np.ndarray, "edge edge 3"]:
-    """A depth map: white at the camera, black from eight metres on."""
+    """A depth map: white at the camera, black from ten metres on."""
     return shown(1 - depths.clamp(0, _FAR) / _FAR)
 
 

@@ -5,8 +5,9 @@
     shown = rooms.render(np.arange(64), boxes)
     shown.images, shown.depths, shown.front                # bytes; metres; which pixels show the box's front
 
-They are the rooms of `sandbox.data.rooms.rooms` without furniture and two metres deeper, seen from their open side. The
-size of a box does not depend on how far away it is.
+They are the rooms of `sandbox.data.rooms.rooms` without furniture and four metres deeper, seen from their open side. The
+size of a box does not depend on how far away it is. Boxes are drawn from nearer than `NEAREST` to farther than
+`FARTHEST`: estimates of a network are drawn in at the ends of what it has seen.
 """
 
 from dataclasses import dataclass, replace
@@ -20,10 +21,11 @@ from sandbox.data.rooms.draft import BEDDING, Draft, between, drafts, pick
 from sandbox.data.rooms.raster import Cameras, Number, Scenes, Vector, floats
 from sandbox.data.rooms.rooms import check_size, lit
 
-NEAREST, FARTHEST = 1.9, 5.7  # metres from the camera to a box's front, three times as far
+NEAREST, FARTHEST = 2.1, 6.3  # metres from the camera to a box's front where one is moved, three times as far
+DRAWN = 1.7, 7.2  # metres, from and to, of boxes that are drawn
 SMALLEST, LARGEST = 0.18, 0.95  # metres along a box's edge
 FRONT = len(CLASSES)  # the label of a box's front in a mask; its other faces have the next one
-_DEEPER = 2.0
+_DEEPER = 4.2  # metres: the back wall lies behind the farthest box
 _CHUNK = 64
 _STREAM = 7  # of the boxes' draws
 
@@ -80,10 +82,10 @@ class EmptyRooms:
         check_size(self.size)
 
     def draw(self, indices: Int64[np.ndarray, " n"]) -> Boxes:
-        """A box for each room, in view: distance uniform, edge log-uniform and independent of it."""
+        """A box for each room, in view: distance and edge log-uniform and independent of each other."""
         check_indices(indices)
         u = uniform(random_bits(self.seed, indices, _STREAM, 4)).astype(np.float32)
-        distance = between(u[:, 0], NEAREST, FARTHEST - 0.2)
+        distance = floats(DRAWN[0] * (DRAWN[1] / DRAWN[0]) ** u[:, 0])
         edge = floats(SMALLEST * (LARGEST / SMALLEST) ** u[:, 1])
         aside = (2 * u[:, 2] - 1) * 0.28 * distance * np.float32(0.8)
         return Boxes(distance, floats(aside), edge, pick(u[:, 3], BEDDING))
@@ -122,6 +124,7 @@ class EmptyRooms:
 
     def _draft(self, indices: Int64[np.ndarray, " n"], tilt: Number | None) -> Draft:
         d = drafts(self.seed, indices, deeper=_DEEPER)
+        d = replace(d, lamp_lit=np.zeros_like(d.lamp_lit))  # there is none
         u = d.u
         position = np.stack([between(u["camera_x"], -0.15, 0.15) * d.width, between(u["camera_y"], 1.2, 1.6),
                              between(u["camera_z"], -0.4, 0.2)], axis=1)  # fmt: skip
