@@ -23,7 +23,7 @@ from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 
 from rl.contract import WINDOW, Agent, Game, layout_of, network_of
 from rl.one_pass import KeepingPolicy, OnePassA2C
-from rl.policies import POLICIES, CoordCNN, seed_policy
+from rl.policies import POLICIES, CoordCNN, KernelsTooLarge, seed_policy
 from rl.spec import RlConfig
 from rl.vector import GameVecEnv
 from sandbox.base.errors import UserError
@@ -179,5 +179,12 @@ AGENTS: dict[str, Callable[..., Agent]] = {"a2c": make_a2c, "ppo": make_ppo, "dq
 
 
 def make_agent(config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool = False) -> Any:
-    """The agent that a configuration names, its weights drawn from the run's seed."""
-    return AGENTS[config.agent](config, env, device, bf16=bf16)
+    """The agent that a configuration names, its weights drawn from the run's seed.
+
+    Raises:
+        UserError: the kernels are too large for the game's pictures, or what it needs beside is not there.
+    """
+    try:
+        return AGENTS[config.agent](config, env, device, bf16=bf16)
+    except KernelsTooLarge as error:
+        raise UserError(f"--kernels is {config.kernels!r}, and {error}") from None

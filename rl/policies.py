@@ -29,6 +29,10 @@ from sandbox.nn.coordconv import CoordConv2d
 NATURE = parse_kernels("8x4 4x2 3x1")  # of Mnih et al. 2015
 
 
+class KernelsTooLarge(ValueError):
+    """Nothing is left of a picture behind the convolutions."""
+
+
 class CoordCNN(BaseFeaturesExtractor):
     """The convolutional network of Mnih et al. 2015 (doi 10.1038/nature14236), with or without coordinates.
 
@@ -88,7 +92,7 @@ class CoordCNN(BaseFeaturesExtractor):
             with torch.no_grad():
                 return int(self.cnn(torch.zeros(1, *space.shape)).shape[1])
         except RuntimeError:
-            raise ValueError(f"pictures of {space.shape} are too small for these kernels") from None
+            raise KernelsTooLarge(f"pictures of {space.shape} are too small for these kernels") from None
 
     def forward(self, observations: Num[Tensor, "b c h w"]) -> Float[Tensor, "b features"]:
         """The features, float32, of pictures: bytes, or floats already scaled to 0..1."""

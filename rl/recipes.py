@@ -4,8 +4,8 @@ A2C, Atari: RL Baselines3 Zoo, ``hyperparams/a2c.yml``, ``atari``; what it leave
 PPO, Atari: the Zoo's ``hyperparams/ppo.yml``, ``atari``, which are those of Schulman et al. 2017 (arXiv 1707.06347) and
 of CleanRL; rate and clipping fall to 0 over the run's own length.
 DQN, Atari: the Zoo's ``hyperparams/dqn.yml``, ``atari``, but for 16 games at a time and one update of 128 transitions
-in place of four of 32, which takes half the time, at twice its rate; double, dueling, prioritised, of three steps as
-Hessel et al. 2018 (arXiv 1710.02298) have them.
+in place of four of 32, which takes half the time, at twice its rate; double, dueling, prioritised, of three steps,
+the parts of Hessel et al. 2018 (arXiv 1710.02298), priorities and their weights by Ape-X's numbers.
 Ape-X, Atari: Horgan et al. 2018 (arXiv 1803.00933) and their own published replication; Adam in place of RMSProp.
 MinAtar: network, sticky actions and ramping of Young and Tian 2019 (arXiv 1903.03176), whose own agents learn online,
 one game at a time, and pass no recipe on to parallel ones: the agents' numbers are those of Atari but for PPO's rate,

@@ -20,6 +20,8 @@ Heads = Literal["shared", "actor"]
 Kernels = tuple[tuple[int, int], ...]  # kernel size and stride of each convolution
 _PPO, _DQN = recipe("ppo", "atari"), recipe("dqn", "atari")
 ZOO = "RL Baselines3 Zoo"
+ROUND = 50  # steps of each game that apex's players take before they send what they saw (Horgan et al. 2018), and the
+# most that dqn and apex in one process play at a time before they learn
 SB3 = "stable-baselines3's default, which the Zoo keeps"
 
 
@@ -101,9 +103,9 @@ class RlConfig(Config):
     )
     rms_eps: float = Field(USUAL["rms_eps"], gt=0, le=1, description=f"a2c: RMSpropTFLike's epsilon ({ZOO})")
     epochs: int = Field(_PPO["epochs"], ge=1, le=100, description=f"ppo: times it learns from a batch ({ZOO})")
-    minibatch: int = Field(_PPO["minibatch"], ge=2, le=2**20, description=f"ppo: of one gradient ({ZOO})")
+    minibatch: int = Field(_PPO["minibatch"], ge=2, le=2**20, description=f"ppo, dqn, apex: of one gradient ({ZOO})")
     clip: float = Field(_PPO["clip"], gt=0, le=1, description=f"ppo: bound of a choice's new chances ({ZOO})")
-    adam_eps: float = Field(_PPO["adam_eps"], gt=0, le=1, description=f"ppo: Adam's epsilon ({SB3})")
+    adam_eps: float = Field(_PPO["adam_eps"], gt=0, le=1, description=f"ppo, dqn, apex: Adam's epsilon ({SB3})")
 
     updates: int = _q("updates", "of a step, after batch agent steps", ge=1, le=10**4)
     multi_step: int = _q("multi_step", "agent steps of a transition (Horgan et al. 2018)", ge=1, le=100)
@@ -181,12 +183,26 @@ class RlConfig(Config):
             raise ValueError(f"envs ({self.envs}) must be a multiple of actors ({self.actors}): they share the games")
         if self.keeps and self.minibatch > self.replay:
             raise ValueError(f"minibatch ({self.minibatch}) must not be larger than replay ({self.replay})")
+        if self.keeps:
+            self._replay_fits()
         usual = recipe(self.agent, self.suite)
         for name, owners in OWNERS.items():
             value, own = getattr(self, name), usual.get(name, type(self).model_fields[name].default)
             if not {self.agent, self.suite} & set(owners) and value != own:
                 raise ValueError(f"{name} ({value}) is a setting of {' and '.join(owners)} alone: leave it out here")
         return self
+
+    def _replay_fits(self) -> None:
+        """What is played at a time must fit the replay, and something must be complete before it is learned from."""
+        most = 2 * max(ROUND, self.n_steps) * self.envs
+        if most > self.replay:
+            raise ValueError(f"replay ({self.replay}) must hold at least {most}: twice what {self.envs} games (envs) "
+                             f"play in {max(ROUND, self.n_steps)} steps")  # fmt: skip
+        least = (self.multi_step - self.n_steps) * self.envs + 1
+        if self.learning_starts < least:
+            raise ValueError(f"learning_starts ({self.learning_starts}) must be at least {least}: before, no "
+                             f"transition of {self.multi_step} steps (multi_step) is complete in {self.envs} games "
+                             "(envs)")  # fmt: skip
 
     @property
     def suite(self) -> str:

@@ -23,11 +23,9 @@ from rl.replay.actor import Actor
 from rl.replay.learner import Learner
 from rl.replay.store import Size, Store
 from rl.replay.values import QPolicy, actor_epsilons, falling_epsilon, seed_values
-from rl.spec import RlConfig
+from rl.spec import ROUND, RlConfig
 from rl.vector import GameVecEnv
 from sandbox.base.errors import warn
-
-_PART = 50  # steps of each game between two looks at the bar
 
 
 def filling(steps: int) -> "tqdm[Any]":
@@ -139,8 +137,8 @@ class QLearning(QLearner):
         if first:
             self.say_refill()
         with filling(steps * self.config.envs) as bar:
-            for done in range(0, steps, _PART):
-                part = min(_PART, steps - done)
+            for done in range(0, steps, ROUND):
+                part = min(ROUND, steps - done)
                 self._keep(first - steps + done, part)
                 bar.update(part * self.config.envs)
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 from tqdm import tqdm
 
@@ -23,17 +24,18 @@ from rl.replay.agent import QLearner, filling, make_policy, store_of
 from rl.replay.recorder import Chunk
 from rl.replay.store import Store
 from rl.replay.values import actor_epsilons
-from rl.spec import RlConfig
+from rl.spec import ROUND, RlConfig
 from rl.suites import suite_of
 from rl.vector import GameVecEnv
 from sandbox.base.cluster import connect
-from sandbox.base.errors import RunError, warn
+from sandbox.base.errors import RunError, UserError, one_line, warn
 from sandbox.base.seeding import keyed_seed
 
-ROUND = 50  # steps of each game that a player takes before it sends what it saw (Horgan et al. 2018: 50 transitions)
 AHEAD = 2  # rounds that a player may be ahead of the learner
 SAMPLES = 4  # samples that are on their way to the learner
 PUBLISH = 25  # updates between two times that players are sent the network's weights
+PATIENCE = 60.0  # seconds without a word from any player, then one of ours
+GIVEN_UP = 10  # such words, then the run ends
 LIVES = 100  # players that may die in a run before it ends: something is wrong with all of them
 
 
@@ -50,6 +52,7 @@ class Player:
     def __init__(self, config: RlConfig, number: int, life: int, step: int) -> None:
         torch.set_num_threads(1)
         each = config.envs // config.actors
+        config = config.model_copy(update={"threads": config.threads or 1})  # one core is what a player takes
         self.env = suite_of(config.env).make(config, each, True, False)
         self.env.seed(keyed_seed(config.seed, "games", step, number, life))
         self.policy = make_policy(config, self.env, bf16=False)
@@ -104,7 +107,9 @@ class ApexOnRay(QLearner):
 
     def __init__(self, config: RlConfig, env: GameVecEnv, device: str, *, bf16: bool) -> None:
         super().__init__(config, env, device, bf16=bf16)
-        self.ray = connect(config.cluster or None, config.actors + 1, "--cluster")
+        size, picture, *_ = store_of(config, env)
+        size.check(picture)
+        self.ray: Any = None  # a finished run is looked at without its cluster
         self._games: list[Game] = []
         self._seats: list[_Seat] = []
         self._samples: deque[Any] = deque()
@@ -113,8 +118,11 @@ class ApexOnRay(QLearner):
     # ---- the processes
 
     def begin(self, games: Sequence[Game]) -> None:
-        """Nothing yet: players begin with the first update, whose number their seeds follow from."""
-        self._games = list(games)
+        """Joins the cluster; players begin with the first update, whose number their seeds follow from."""
+        self._games, actors = list(games), self.config.actors
+        self.ray = self.ray or connect(self.config.cluster or None, actors + 1, "--cluster")
+        if (cores := int(self.ray.cluster_resources().get("CPU", 0))) < actors:
+            raise UserError(f"--actors {actors}: the cluster has {cores} cores, and each player takes one")
 
     def _start(self, step: int) -> None:
         """Players and replay; before the first update as well, where somebody wants to look."""
@@ -122,7 +130,9 @@ class ApexOnRay(QLearner):
             return
         # A core is what a player is reckoned with on a cluster; the replay and the learner are busy in turn.
         self._player = self.ray.remote(num_cpus=1, max_restarts=0)(Player)
-        keeper = self.ray.remote(num_cpus=0, max_restarts=0)(Keeper)
+        here = self.ray.get_runtime_context().get_node_id()  # what is learned from is sent to the learner all the time
+        near = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
+        keeper = self.ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy=near)(Keeper)
         self._keeper = keeper.remote(*store_of(self.config, self.env))
         self._publish()
         self._seats = [_Seat(number, self._player.remote(self.config, number, 0, step))
@@ -131,7 +141,7 @@ class ApexOnRay(QLearner):
 
     def close(self) -> None:
         """Ends players and replay, and leaves the cluster. A second time it does nothing."""
-        if self.ray.is_initialized():
+        if self.ray is not None and self.ray.is_initialized():
             for process in [seat.process for seat in self._seats] + [self._keeper]:
                 self.ray.kill(process)
             self.ray.shutdown()
@@ -156,7 +166,7 @@ class ApexOnRay(QLearner):
 
     def _play(self, step: int, bar: "tqdm[Any] | None" = None) -> None:
         """Keeps players at work, and waits until as much is played as belongs to the step."""
-        each = self.config.envs // self.config.actors
+        each, silent = self.config.envs // self.config.actors, 0
         while True:
             ahead = self._allowed(step) + AHEAD * ROUND * self.config.envs
             for seat in self._seats:
@@ -165,7 +175,17 @@ class ApexOnRay(QLearner):
                     seat.steps += ROUND
             waiting = self._played < self._allowed(step)
             busy = {seat.task[1]: seat for seat in self._seats if seat.task is not None}
-            done, _ = self.ray.wait(list(busy), num_returns=1, timeout=None if waiting else 0)
+            done, _ = self.ray.wait(list(busy), num_returns=1, timeout=PATIENCE if waiting else 0)
+            if waiting and not done:
+                self._asked(self._keeper.__len__.remote())  # it may be the one that is gone
+                if (silent := silent + 1) == GIVEN_UP:
+                    raise RunError(
+                        f"nothing came from {len(busy)} players for {silent * PATIENCE:.0f} s: is there a "
+                        "free core for each of them? The same command continues from the last checkpoint"
+                    )
+                warn(f"nothing came from {len(busy)} players for {silent * PATIENCE:.0f} s: they may wait for a core")
+                continue
+            silent = 0
             for reference in done:
                 self._take(busy[reference], each)
                 if bar is not None:
@@ -180,6 +200,8 @@ class ApexOnRay(QLearner):
         except self.ray.exceptions.RayActorError:
             self._replace(seat)
             return
+        except self.ray.exceptions.RayTaskError as error:
+            raise RunError(f"player {seat.number}: {one_line(error.cause, 200)}") from None
         self._asked(self._keeper.add.remote(chunk, None, f"{seat.number} {seat.life}"))
         self._played += ROUND * each
         seat.task = None
@@ -213,7 +235,8 @@ class ApexOnRay(QLearner):
             losses.append(loss)
             if number % PUBLISH == 0:
                 self._publish()
-        return {"train/loss": float(torch.stack(losses).mean())}
+        explored = float(actor_epsilons(self.config.envs).mean())
+        return {"train/loss": float(torch.stack(losses).mean()), "train/epsilon": explored}
 
     # ---- what is asked for beside
 
@@ -235,4 +258,13 @@ class ApexOnRay(QLearner):
 
     def _looks(self) -> list[tuple[np.ndarray, list[np.ndarray | None]]]:
         self._start(1)
-        return cast(list[Any], self.ray.get([seat.process.look.remote() for seat in self._seats]))
+        return [self._look(seat) for seat in self._seats]
+
+    def _look(self, seat: _Seat) -> tuple[np.ndarray, list[np.ndarray | None]]:
+        try:
+            seen, pictures = self.ray.get(seat.process.look.remote(), timeout=PATIENCE)
+            return seen, pictures
+        except (self.ray.exceptions.RayActorError, self.ray.exceptions.GetTimeoutError):
+            # Whoever waits for its play will notice. A picture without its games.
+            count = self.config.envs // self.config.actors
+            return np.zeros((count, *cast(spaces.Box, self.env.observation_space).shape), np.uint8), [None] * count

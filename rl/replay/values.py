@@ -53,8 +53,8 @@ class QPolicy(BasePolicy):
         return value + advantage - advantage.mean(1, keepdim=True)
 
     def get_distribution(self, obs: Num[Tensor, "b c h w"]) -> Drawn:
-        """The chances of all actions."""
-        values = self(obs)
+        """The chances of all actions, of bytes or of the same as floats, like other policies here."""
+        values = self(obs if obs.dtype == torch.uint8 else obs / self.features_extractor.brightest)
         chances = torch.full_like(values, self.epsilon / values.shape[1])
         chances.scatter_add_(1, values.argmax(1, keepdim=True), torch.full_like(values[:, :1], 1 - self.epsilon))
         return self.action_dist.proba_distribution(chances.clamp_min(_NEVER).log())

@@ -1,5 +1,6 @@
 """DQN and Ape-X through the study: a step, a checkpoint, scores and films, and what does not go together."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +120,38 @@ def test_a_restored_run_fills_its_replay_and_goes_on(tmp_path: Path, capfd: pyte
         ({"agent": "dqn", "heads": "actor"}, "heads (actor) is a setting of a2c and ppo alone"),
         ({"agent": "dqn", "compile": True}, "compile (True) is a setting of a2c and ppo alone"),
         ({"agent": "dqn", "minibatch": 64, "replay": 32}, "minibatch (64) must not be larger than replay (32)"),
+        (
+            {**TINY, "agent": "apex", "replay": 199},
+            "replay (199) must hold at least 200: twice what 2 games (envs) play",
+        ),
+        ({**TINY, "agent": "dqn", "learning_starts": 96, "multi_step": 50}, "learning_starts (96) must be at least 97"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(values: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said.replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(UserError, match=re.escape(said)):
         validated(RlConfig, values, COMMAND_LINE)
 
 
 def test_a_replay_that_does_not_fit_is_refused_before_anything_is_played() -> None:
     with pytest.raises(UserError, match=r"a replay of 100,000 transitions takes .* replay_bytes allows 0.00 GB"):
         make(replay=100_000, replay_bytes=10**6)
+
+
+def test_the_least_play_that_is_allowed_suffices() -> None:
+    study = make(learning_starts=97, multi_step=50, replay=200)
+    assert np.isfinite(float(study.step(1)["train/loss"]))
+
+
+def test_kernels_that_no_picture_holds_are_one_line() -> None:
+    for agent in ("dqn", "a2c", "ppo"):
+        with pytest.raises(UserError, match=r"--kernels is '8x4 4x2 3x1', and pictures of \(4, 10, 10\) are too small"):
+            RlStudy(RlConfig(env="minatar:breakout", agent=agent, kernels="8x4 4x2 3x1"), make_fabric("cpu", "32"))
+
+
+def test_bytes_and_floats_of_them_are_one_picture() -> None:
+    policy = make(env="Breakout", threads=1, learning_starts=20).agent.policy
+    picture = torch.randint(0, 256, (3, 4, 84, 84), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    bytes_, floats = (policy.get_distribution(x).distribution.probs for x in (picture, picture.float()))
+    torch.testing.assert_close(bytes_, floats)
+    values = policy.features_extractor(picture)
+    torch.testing.assert_close(values, policy.features_extractor(picture.float() / 255))

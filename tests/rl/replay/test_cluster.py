@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,11 @@ from shop import ENVIRONMENT
 from rl.agents import make_agent
 from rl.replay.actor import Actor
 from rl.replay.agent import make_policy
-from rl.replay.cluster import Player
+from rl.replay.cluster import Player, _Seat
 from rl.replay.values import actor_epsilons
 from rl.spec import RlConfig
 from rl.suites import suite_of
-from sandbox.base.errors import UserError
+from sandbox.base.errors import RunError, UserError
 
 TINY: dict[str, Any] = {
     "env": "minatar:breakout", "agent": "apex", "actors": 2, "envs": 4, "batch": 8, "updates": 2, "steps": 400,
@@ -70,8 +71,90 @@ def test_what_does_not_go_together_is_one_line(values: dict[str, Any], said: str
 def test_a_cluster_that_is_not_there_is_one_line() -> None:
     config = RlConfig(**TINY, cluster="127.0.0.1:1")
     env = suite_of(config.env).make(config, 4, True, False)
+    agent = make_agent(config, env, "cpu")  # a finished run can be looked at without its cluster
     with pytest.raises(UserError, match=r"no Ray cluster at 127.0.0.1:1"):
+        agent.begin([])
+    agent.close()
+
+
+def test_a_replay_that_does_not_fit_is_refused_before_a_cluster_is_joined() -> None:
+    config = RlConfig(**TINY | {"replay_bytes": 1000})
+    env = suite_of(config.env).make(config, 4, True, False)
+    with pytest.raises(UserError, match="a replay of 2,000 transitions takes"):
         make_agent(config, env, "cpu")
+
+
+class FakeRay:
+    """A cluster of one core on which nothing ever comes back."""
+
+    class exceptions:
+        class RayActorError(Exception): ...
+
+        class RayTaskError(Exception):
+            def __init__(self, cause: Exception) -> None:
+                self.cause = cause
+
+        class GetTimeoutError(Exception): ...
+
+        ActorDiedError = ActorUnavailableError = RayActorError
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 1.0}
+
+    def wait(self, tasks: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+        return [], tasks
+
+    def get(self, what: Any, timeout: float | None = None) -> Any:
+        if isinstance(what, Exception):
+            raise what
+        return what
+
+    def is_initialized(self) -> bool:
+        return False
+
+
+def _agent_on(ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("rl.replay.cluster.connect", lambda *_: ray)
+    config = RlConfig(**TINY)
+    return make_agent(config, suite_of(config.env).make(config, 4, True, False), "cpu")
+
+
+def test_more_players_than_cores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="--actors 2: the cluster has 1 cores, and each player takes one"):
+        _agent_on(FakeRay(), monkeypatch).begin([])
+
+
+def _remote(answer: Any) -> Any:
+    method = SimpleNamespace(remote=lambda *_: answer)
+    method.options = lambda **_: method
+    return method
+
+
+def test_players_that_never_get_a_core_end_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent = _agent_on(FakeRay(), monkeypatch)
+    agent.ray, agent._first, agent._weights = FakeRay(), 1, {}
+    agent._keeper = SimpleNamespace(__len__=_remote(0))
+    agent._seats = [_Seat(0, SimpleNamespace(play=_remote((0, "games"))))]
+    with pytest.raises(RunError, match="nothing came from 1 players for 600 s: is there a free core for each of them"):
+        agent._play(1)
+    assert capsys.readouterr().err.count("they may wait for a core") == 9
+
+
+def test_what_goes_wrong_in_a_player_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, ray = _agent_on(FakeRay(), monkeypatch), FakeRay()
+    agent.ray = ray
+    wrong = ray.exceptions.RayTaskError(RuntimeError("the emulators hang\nTraceback ..."))
+    with pytest.raises(RunError, match=r"^player 3: the emulators hang"):
+        agent._take(_Seat(3, None, task=(None, wrong)), 2)
+
+
+def test_a_picture_is_shown_without_the_games_of_a_player_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, ray = _agent_on(FakeRay(), monkeypatch), FakeRay()
+    agent.ray, agent._seats = ray, [_Seat(0, SimpleNamespace(look=_remote(ray.exceptions.RayActorError())))]
+    assert agent.observations.shape == (2, 4, 10, 10)
+    assert agent.images == [None, None]
 
 
 def _command(root: Path, *flags: object) -> "subprocess.Popen[str]":
