@@ -27,6 +27,7 @@ class DepthConfig(ClassifierConfig):
         1.0, ge=0, le=1000, description="weight of the loss on the boxes' fronts beside that on all pixels, of which "
         "they are few: without it the network draws the room and leaves the box out",
     )  # fmt: skip
+    lr: float = Field(4e-3, gt=0, le=1, description="Adam learning rate")
     steps: int = Field(800, ge=1, le=10**9, description="training steps")
     batch: int = Field(16, ge=2, le=2**20, description="images in a step")
 
