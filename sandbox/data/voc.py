@@ -7,12 +7,13 @@ Everingham et al. 2010 (PASCAL VOC). What cannot be used is left out and told.
 """
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import ExifTags, Image
 
 from sandbox.base.errors import UserError, warn
 from sandbox.base.reading import Unreadable, read_file, read_text
@@ -20,6 +21,7 @@ from sandbox.data.pictures import LARGEST, MEGAPIXELS, NoPicture, decode
 from sandbox.data.records import told
 
 IGNORED = 255  # the label of pixels that count nowhere
+_DEPTH = 24  # where a PNG says how many bits a level has
 _IMAGES, _MASKS, _LISTS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
 
 
@@ -52,12 +54,16 @@ def read_voc(root: Path, part: str, count: int, size: int, classes: int) -> Pair
         UserError: the folder is not laid out so, lists nothing, none of its pairs can be read, or a mask has labels
             that are no class.
     """
-    if missing := [name for name in (_IMAGES, _MASKS, _LISTS) if not (root / name).is_dir()]:
+    try:
+        missing = [name for name in (_IMAGES, _MASKS, _LISTS) if not (root / name).is_dir()]
+    except OSError as error:  # one that must not be entered, or a name that no file can have
+        raise UserError(f"--data-root: {root} cannot be read ({error.strerror})") from None
+    if missing:
         raise UserError(f"--data-root: {root} has no folder {missing[0]}: wanted are {_IMAGES}, {_MASKS}, {_LISTS}, "
                         "as in VOCdevkit/VOC2012")  # fmt: skip
     listed = root / _LISTS / f"{part}.txt"
     try:
-        names = read_text(listed).split()[:count]
+        names = read_text(listed).removeprefix("\ufeff").split()[:count]
     except Unreadable as error:
         raise UserError(f"--data-root: {error}: it lists the images of {part}, a name a line") from None
     images, masks, left_out = [], [], []
@@ -65,7 +71,7 @@ def read_voc(root: Path, part: str, count: int, size: int, classes: int) -> Pair
         try:
             image, mask = _pair(root, name, size)
         except (Unreadable, NoPicture) as error:
-            left_out.append(f"{name}: {getattr(error, 'problem', error)}")
+            left_out.append(f"{name}: {str(error).removeprefix(f'{root}/')}")
             continue
         wrong = mask[(mask >= classes) & (mask != IGNORED)]
         if wrong.size:
@@ -84,7 +90,12 @@ def read_voc(root: Path, part: str, count: int, size: int, classes: int) -> Pair
 def _pair(root: Path, name: str, size: int) -> tuple[UInt8[np.ndarray, "3 h w"], UInt8[np.ndarray, "h w"]]:
     if not name.isprintable() or "/" in name or name.startswith("."):
         raise NoPicture("is no name of a file")
-    image = decode(read_file(root / _IMAGES / f"{name}.jpg", LARGEST))
+    content = read_file(root / _IMAGES / f"{name}.jpg", LARGEST)
+    image = decode(content)
+    if (orientation := _turned_unseen(content)) != 1:
+        raise NoPicture(
+            f"is turned by its EXIF orientation, {orientation}, and whether its mask is drawn upright nobody says"
+        )
     mask = _labels(read_file(root / _MASKS / f"{name}.png", LARGEST))
     if mask.size != image.size:
         raise NoPicture(f"has a mask of {mask.size[0]}x{mask.size[1]} pixels and an image of "
@@ -92,6 +103,15 @@ def _pair(root: Path, name: str, size: int) -> tuple[UInt8[np.ndarray, "3 h w"],
     square = _middle(image.size)
     pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, square))
     return pixels.transpose(2, 0, 1).copy(), np.array(mask.resize((size, size), Image.Resampling.NEAREST, square))
+
+
+def _turned_unseen(content: bytes) -> int:
+    """The orientation by which a JPEG is to be turned where its size does not tell whether a mask is, too; else 1."""
+    with suppress(Exception), Image.open(io.BytesIO(content)) as image:  # odd metadata: `decode` turns nothing then
+        orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        if orientation in (2, 3, 4) or (orientation in (5, 6, 7, 8) and image.width == image.height):
+            return orientation
+    return 1
 
 
 def _middle(size: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -108,6 +128,8 @@ def _labels(content: bytes) -> Image.Image:
                 raise NoPicture(f"has a mask of mode {image.mode}, and palettes or grey levels of 8 bits are wanted")
             if image.width * image.height > MEGAPIXELS * 1e6:
                 raise NoPicture(f"has a mask of more than {MEGAPIXELS} megapixels")
+            if image.mode == "L" and content[_DEPTH] != 8:  # Pillow stretches 0 to 3 or to 15 over 0 to 255
+                raise NoPicture(f"has a grey mask of {content[_DEPTH]} bits, and 8 are wanted, or a palette")
             image.load()
             return Image.fromarray(np.array(image))
     except NoPicture:

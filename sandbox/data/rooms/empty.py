@@ -5,8 +5,8 @@
     shown = rooms.render(np.arange(64), boxes)
     shown.images, shown.depths, shown.front                # bytes; metres; which pixels show the box's front
 
-They are the rooms of `sandbox.data.rooms.rooms` without furniture and four metres deeper, seen from their open side. The
-size of a box does not depend on how far away it is. Boxes are drawn from nearer than `NEAREST` to farther than
+They are the rooms of `sandbox.data.rooms.rooms` without furniture and four metres deeper, seen from their open side.
+The size of a box does not depend on how far away it is. Boxes are drawn from nearer than `NEAREST` to farther than
 `FARTHEST`: estimates of a network are drawn in at the ends of what it has seen.
 """
 

@@ -1,5 +1,7 @@
 """The segmentation study: where an answer lies, scores with a known answer, folders of the user's own."""
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor, nn
 
 from sandbox.base.errors import UserError
@@ -247,13 +249,38 @@ def _damaged(root: Path) -> None:
     (root / "JPEGImages/2007_000001.jpg").write_bytes(b"\xff\xd8\xff")
 
 
-@pytest.mark.parametrize("break_one", [_no_mask, _coloured, _another_size, _damaged])
+def _upside_down(root: Path) -> None:
+    path, exif = root / "JPEGImages/2007_000001.jpg", Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    Image.open(path).save(path, exif=exif)
+
+
+def _of_four_bits(root: Path) -> None:
+    rows = b"".join(b"\0" + bytes(41) for _ in range(60))  # 81 levels a row
+    head = struct.pack(">IIBBBBB", 81, 60, 4, 0, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    png = b"".join(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+                   for kind, body in parts)  # fmt: skip
+    (root / "SegmentationClass/2007_000001.png").write_bytes(b"\x89PNG\r\n\x1a\n" + png)
+
+
+@pytest.mark.parametrize("break_one", [_no_mask, _coloured, _another_size, _damaged, _upside_down, _of_four_bits])
 def test_a_pair_that_cannot_be_used_is_left_out_and_told(
     voc: Path, break_one: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     break_one(voc)
     assert len(made(data="voc", data_root=str(voc), size=48, classes=3).train) == 7
-    assert "1 of 8 pictures are left out, 2007_000001" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 of 8 pictures are left out, 2007_000001" in said
+    told = {_no_mask: "SegmentationClass/2007_000001.png is not there", _upside_down: "EXIF orientation, 3",
+            _of_four_bits: "a grey mask of 4 bits"}  # fmt: skip
+    assert told.get(break_one, "") in said
+
+
+def test_a_list_with_a_byte_order_mark(voc: Path) -> None:
+    listed = voc / "ImageSets/Segmentation/train.txt"
+    listed.write_text("\ufeff" + listed.read_text(), encoding="utf-8")
+    assert len(made(data="voc", data_root=str(voc), size=48, classes=3).train) == 8
 
 
 def _no_list(root: Path) -> None:
@@ -274,6 +301,7 @@ def _elsewhere(root: Path) -> None:
         (_no_list, {}, "val.txt is not there: it lists the images of val"),
         (_empty, {}, "lists 0 images, none of which can be used"),
         (_elsewhere, {}, "is no name of a file"),
+        (lambda root: None, {"data_root": "x" * 300}, "cannot be read"),
         (lambda root: None, {"classes": 2, "size": 40}, "size is 40"),
         (lambda root: (root / "JPEGImages").rename(root / "Images"), {}, "has no folder JPEGImages"),
         (lambda root: Image.new("L", (80, 60), 7).save(root / "SegmentationClass/2007_000000.png"), {},
