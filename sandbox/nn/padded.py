@@ -23,7 +23,7 @@ class PaddedConv(nn.Module):
     Args:
         convs: plain or coordinate convolutions, as `make_convolutions` makes them for this padding.
         padding: ``partial`` multiplies the sum over the pixels that are there by k² over their number (Liu et al. 2018,
-            arXiv 1811.11718); ``none`` scales the map up by k - 1 pixels (nearest) and convolves without padding;
+            arXiv 1811.11718); ``none`` scales the map up by k - 1 pixels (bilinear) and convolves without padding;
             ``valid`` convolves without padding, ``full`` with k - 1 zeros on every side (arXiv 2003.07064).
         first: whether this is the network's first convolution.
         kernel_size: k.
@@ -47,7 +47,9 @@ class PaddedConv(nn.Module):
         size = x.shape[-2:]
         if self.kind == "none":
             more = self.conv.kernel_size[0] - 1
-            x = F.interpolate(x, size=(size[0] + more, size[1] + more), mode="nearest")
+            # As the authors of arXiv 2108.07884 do with k = 3, bilinear: nearest pixels would double the first and the
+            # middle one alone, and move the lower right half of every map.
+            x = F.interpolate(x, size=(size[0] + more, size[1] + more), mode="bilinear") if more else x
         out: Tensor = self.conv(x)
         if self.kind != "partial":
             return out

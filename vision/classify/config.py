@@ -12,7 +12,7 @@ Network = Literal["small", "resnet18"]
 NETWORK_HELP = "small: eight convolutions; resnet18: torchvision's, 7x7 stem of stride 2, without its max-pool"
 PADDING_HELP = (
     "of every convolution; partial: zeros, rescaled to the pixels that are there (arXiv 1811.11718); none: maps scaled "
-    "up by what a kernel takes away, then convolved without padding (arXiv 2108.07884)"
+    "up, bilinear, by what a kernel takes away, then convolved without padding (arXiv 2108.07884)"
 )
 
 

@@ -113,3 +113,13 @@ def test_the_labels_are_the_kinds_and_the_data_has_no_place() -> None:
     ink = (study.train.images.float() < 128).any(1).float().mean(0)  # how often each pixel is covered
     rows, columns = ink.mean(1), ink.mean(0)
     assert max(rows.std() / rows.mean(), columns.std() / columns.mean()) < 0.05
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_without_padding_a_mirrored_image_gives_the_mirrored_maps(kernel: int) -> None:
+    layer = PaddedConv(Convolutions(), 1, 1, "none", first=True, kernel_size=kernel)
+    weight = layer.conv.weight.data
+    weight.copy_(weight + weight.flip(3))  # a kernel that is its own mirror image
+    image = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(layer(image.flip(3)), layer(image).flip(3))
+    assert layer(image).shape == image.shape
