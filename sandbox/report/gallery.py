@@ -2,6 +2,7 @@
 
 import base64
 import os
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from sandbox.report.comparison import Comparison, Row
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # films of different sizes
 Files = Mapping[str, bytes | str | None]
 FILMS_LIMIT = 12_000_000  # bytes: the page holds all films
+_LETTERS, _LETTER = 24, 7  # of a label's line, at least; pixels of one, about
 _GROWTH = "The samples of the arms during training, from the first step to the last."
 
 
@@ -211,7 +213,9 @@ def _data_note(row: Row) -> str:
 
 def _arranged(c: Comparison, rows: Sequence[Row], films: Sequence[Pixels], least: int = 1) -> Sheet:
     """The arms' films beside each other, each under its arm and primary score, of one length and size."""
-    return side_by_side(_fitted({_label(c, row): film for row, film in zip(rows, films, strict=True)}, least))
+    letters = max(_LETTERS, max(film.shape[2] for film in films) // _LETTER)
+    labels = ["\n".join(textwrap.wrap(_label(c, row), letters, break_long_words=False)) for row in rows]
+    return side_by_side(_fitted(dict(zip(labels, films, strict=True)), least))
 
 
 def _label(c: Comparison, row: Row) -> str:
@@ -224,7 +228,8 @@ def _fitted(films: Mapping[str, Pixels], least: int) -> dict[str, Pixels]:
     font = ImageFont.load_default(14)
     shapes = [film.shape for film in films.values()]
     t, h = max(least, *(shape[0] for shape in shapes)), max(shape[1] for shape in shapes)
-    w = max(*(shape[2] for shape in shapes), *(int(font.getlength(label)) + 4 for label in films))
+    lines = [line for label in films for line in label.splitlines()]
+    w = max(*(shape[2] for shape in shapes), *(int(font.getlength(line)) + 4 for line in lines))
     return {label: _padded(film, (t, h, w)) for label, film in films.items()}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from sandbox.experiment.spec import Captions
+from sandbox.experiment.spec import Captions, Score
 from sandbox.film.encode import encode_gif
 from sandbox.report import gallery
 from sandbox.report.comparison import Cell, Comparison
@@ -49,7 +49,18 @@ def test_a_film_is_as_wide_as_its_label(tmp_path: Path) -> None:
     film = gallery.film(comparison, None, "interpolation")
     assert film is not None
     label = ImageFont.load_default(14).getlength("coord: a ($ and %) 0.01")
-    assert film.frames.shape[2] >= 2 * label
+    assert film.frames.shape[1:3] == (22 + 8 + 12, 12 + 2 * (int(label) + 4 + 12))
+
+
+def test_a_long_label_takes_several_lines(tmp_path: Path) -> None:
+    long = Score("score/a", "higher", "displacement (pixels), crops, receptive fields inside", primary=True)
+    comparison = replace(made(tmp_path, seeds=1), scores=(long,))
+    for arm in comparison.arms:
+        write_gif(tmp_path / arm / "seed-0", 3, (8, 200))
+    film = gallery.film(comparison, None, "interpolation")
+    assert film is not None
+    assert film.frames.shape[1] == 3 * 22 + 8 + 12, "three lines of at most 28 letters"
+    assert film.frames.shape[2] < 2 * (240 + 12)
 
 
 def test_a_film_of_half_the_frames_at_half_the_rate_keeps_step(tmp_path: Path) -> None:
