@@ -17,7 +17,7 @@ from shop import WORKSHOP, Said
 from sandbox.base.reading import Unreadable
 from sandbox.cli.compare import main
 from sandbox.data.pictures import NoPicture, read_picture
-from sandbox.report import page
+from sandbox.report import gallery, page
 from sandbox.report.comparison import Comparison
 
 RUN = "coord/seed-0"  # of the first seed: its pictures and films are those of the report
@@ -63,7 +63,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Comparison]:
     found: list[Comparison] = []
     write = page.write_report
     monkeypatch.setattr(page, "draw", lambda make: None)
-    monkeypatch.setattr(page, "encode_mp4", lambda frames, fps: b"")
+    monkeypatch.setattr(gallery, "encode_mp4", lambda frames, fps: b"")
     monkeypatch.setattr(page, "write_report", lambda c: (found.append(c), write(c))[1])
     return found
 
