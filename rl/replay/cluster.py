@@ -176,22 +176,23 @@ class ApexOnRay(QLearner):
             waiting = self._played < self._allowed(step)
             busy = {seat.task[1]: seat for seat in self._seats if seat.task is not None}
             done, _ = self.ray.wait(list(busy), num_returns=1, timeout=PATIENCE if waiting else 0)
-            if waiting and not done:
-                self._asked(self._keeper.__len__.remote())  # it may be the one that is gone
-                if (silent := silent + 1) == GIVEN_UP:
-                    raise RunError(
-                        f"nothing came from {len(busy)} players for {silent * PATIENCE:.0f} s: is there a "
-                        "free core for each of them? The same command continues from the last checkpoint"
-                    )
-                warn(f"nothing came from {len(busy)} players for {silent * PATIENCE:.0f} s: they may wait for a core")
-                continue
-            silent = 0
+            silent = 0 if done or not waiting else self._nothing_came(len(busy), silent + 1)
             for reference in done:
                 self._take(busy[reference], each)
                 if bar is not None:
                     bar.update(min(self._played, self.config.learning_starts) - bar.n)
-            if not done:
+            if not done and not waiting:
                 return
+
+    def _nothing_came(self, players: int, times: int) -> int:
+        """A word after a minute without one from any player; after ten the run ends."""
+        self._asked(self._keeper.__len__.remote())  # it may be the one that is gone
+        told = f"nothing came from {players} players for {times * PATIENCE:.0f} s"
+        if times == GIVEN_UP:
+            raise RunError(f"{told}: is there a free core for each of them? The same command continues from the last "
+                           "checkpoint")  # fmt: skip
+        warn(f"{told}: they may wait for a core")
+        return times
 
     def _take(self, seat: _Seat, each: int) -> None:
         chunk, games = seat.task

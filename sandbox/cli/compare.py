@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sandbox.base.errors import RunError, UserError
+from sandbox.base.errors import RunError, UserError, warn
 from sandbox.base.guard import resumable
 from sandbox.base.locks import hold
 from sandbox.cli.compare_parser import parse
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from sandbox.report.comparison import Comparison
     from sandbox.report.stats import Summary
+
+CHOOSING = 100  # recipes are chosen on seeds from here on, and these are not reported
 
 
 def main(arguments: Sequence[str] | None = None) -> Path:
@@ -74,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> Path:
 def found_on_disk(plan: Plan) -> Plan:
     """The plan narrowed to what its folder holds, for a report alone.
 
+    Seeds on which recipes are chosen, from `CHOOSING` on, are left out and told, unless the file or the command names
+    them, or there are no others.
+
     Raises:
         UserError: no run of these arms, tasks and seeds is there.
     """
@@ -83,8 +88,11 @@ def found_on_disk(plan: Plan) -> Plan:
     names = {path.name.removesuffix(".json") for place in places for path in place.glob("seed-*")
              if path.suffix == ".json" or (path / "config.yaml").is_file()}  # fmt: skip
     there = sorted(int(name[5:]) for name in names if name[5:].isdecimal())
-    seeds = plan.seeds if options.named_seeds else tuple(there)
-    plan = replace(plan, seeds=seeds)
+    reported = [seed for seed in there if seed < CHOOSING or seed in plan.seeds] or there
+    if not options.named_seeds:
+        if pilots := ", ".join(str(seed) for seed in there if seed not in reported):
+            warn(f"seeds from {CHOOSING} on choose recipes, so {pilots} in {folder} is left out; --seeds takes it")
+        plan = replace(plan, seeds=tuple(reported))
     if not any((plan.place(cell) / "config.yaml").is_file() or plan.exported(cell) for cell in plan.cells()):
         raise UserError(f"{folder} holds no run of {', '.join(plan.arms)}: without --report-only they are made")
     return plan

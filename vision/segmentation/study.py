@@ -131,17 +131,18 @@ class SegmentationStudy(SegmentStudy[SegmentationConfig]):
             "score/train_miou": miou(self.counts(self.train, len(self.test)).sum(0)),
             **bands,
         }
-        return {**(dict.fromkeys(whole, math.nan) if self.cropped else whole), "score/miou_middle": _middle(counts)}
+        known = dict.fromkeys(whole, math.nan) if self.answers_middle_alone else whole
+        return {**known, "score/miou_middle": _middle(counts)}
 
     @property
-    def cropped(self) -> bool:
-        """Whether the network answers the middle alone."""
+    def answers_middle_alone(self) -> bool:
+        """Whether it is trained and scored on the middle."""
         return self.config.padding == "valid_cropped"
 
     def preview(self) -> tuple[Picture, dict[str, float]]:
         """Test images, each beside its mask and what the network says; and the mIoU of all pixels and of the middle."""
         counts = self.counts(self.test, _PREVIEWED)
-        whole = {} if self.cropped else {"preview/miou": miou(counts.sum(0))}
+        whole = {} if self.answers_middle_alone else {"preview/miou": miou(counts.sum(0))}
         return self.answers_picture(), {**whole, "preview/miou_middle": _middle(counts)}
 
     # ---- where it errs

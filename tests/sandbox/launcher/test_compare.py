@@ -202,6 +202,22 @@ def test_a_report_alone_says_what_is_missing(compared: tuple[Path, Said], tmp_pa
     assert [row["state"] for row in _scores(folder)] == ["new", "complete", "complete", "interrupted"]
 
 
+def test_seeds_on_which_recipes_are_chosen_are_not_reported(
+    workshop: Workshop, tmp_path: Path, toy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*flags: str) -> tuple[set[str], str]:
+        main([TOY, "--root", str(tmp_path), *flags])
+        return {row["seed"] for row in _scores(tmp_path / "toy/toy")}, capsys.readouterr().err
+
+    assert _compare(workshop, tmp_path, "--seeds", "100,").wait() == 0
+    assert told("--report-only") == ({"100"}, ""), "there are no others"
+    assert _compare(workshop, tmp_path, "--seeds", "0,7").wait() == 0
+    seeds, said = told("--report-only")
+    assert seeds == {"0", "7"}
+    assert "seeds from 100 on choose recipes, so 100 in" in said
+    assert told("--report-only", "--seeds", "0,100") == ({"0", "100"}, "")
+
+
 def test_a_killed_process_is_named(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Order.begin
 
