@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from damage import FILES, Answer, commanded_apart
 from PIL import Image
-from shop import ENVIRONMENT, WORKSHOP, Command, Said, Workshop, fault, outcome, wrapped
+from shop import ENVIRONMENT, WORKSHOP, Command, Said, Workshop, compare, copied, fault, outcome, wrapped
 
 from sandbox.data.lsun import open_images
 
@@ -91,12 +90,8 @@ def test_a_cache_that_is_stopped_anywhere_is_finished_by_the_next(
 
 @pytest.fixture
 def started(compared: tuple[Path, Said], tmp_path: Path) -> Path:
-    shutil.copytree(compared[0], tmp_path / "r/toy/toy", ignore=shutil.ignore_patterns(".*lock"))
+    copied(compared[0], tmp_path / "r")
     return tmp_path / "r"
-
-
-def _compare(workshop: Workshop, root: Path, before: str = "") -> Command:
-    return workshop.module("sandbox.compare", WORKSHOP / "toy.yaml", "--root", root, "--seeds", 2, before=before)
 
 
 @pytest.mark.parametrize("kind", ["full", "kill", "interrupt"])
@@ -105,12 +100,12 @@ def test_a_comparison_that_is_stopped_while_it_reports_is_reported_by_the_next(
     workshop: Workshop, started: Path, operation: int, kind: str
 ) -> None:
     scores = (started / "toy/toy/comparison/scores.csv").read_text()
-    stopped = _compare(workshop, started, fault(operation, kind))
+    stopped = compare(workshop, started, "--seeds", 2, before=fault(operation, kind))
     stopped.wait()
     answer = Answer(stopped.wait(), stopped.stdout, stopped.complaints())
     assert answer.code == CODES[kind] or (kind == "full" and answer.code == 2)
     assert len(answer.lines) == (kind != "kill"), answer.lines
-    again = _compare(workshop, started)
+    again = compare(workshop, started, "--seeds", 2)
     assert again.wait() == 0, again.stderr
     assert (started / "toy/toy/comparison/scores.csv").read_text() == scores
 
@@ -125,7 +120,7 @@ def test_a_damaged_comparison_goes_on(workshop: Workshop, started: Path, place: 
     if "checkpoints" in place or "runs" in place:
         (folder / "coord/seed-1/result.json").unlink()  # or nobody would look
     FILES[kind](folder / place)
-    again = _compare(workshop, started)
+    again = compare(workshop, started, "--seeds", 2)
     assert again.wait() == 0, again.stderr
     now = (folder / "comparison/scores.csv").read_text()
     costs = [line.split(",")[:6] for line in (scores + now).splitlines()]

@@ -1,6 +1,5 @@
 """The comparison as a user runs it: found runs, failed runs, interruptions, reports."""
 
-import csv
 import json
 import shutil
 import signal
@@ -12,15 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from shop import CHECKOUT, ENVIRONMENT, WORKSHOP, Command, Said, Workshop, files, outcome
+from shop import CHECKOUT, ENVIRONMENT, TOY, WORKSHOP, Said, Workshop, compare, copied, files, outcome, scores_of
 
 from sandbox.base.errors import RunError, UserError
 from sandbox.cli.compare import main
 from sandbox.cli.compare_parser import parse as parse_plan
 from sandbox.launcher.worker import Order
-
-TOY = str(WORKSHOP / "toy.yaml")
-
 
 CONFIGS = sorted(f"{p.parent.name}/{p.stem}" for p in (CHECKOUT / "configs").glob("*/*.yaml"))
 
@@ -32,15 +28,6 @@ def test_every_file_can_be_compared(name: str) -> None:
     scores = plan.scores()
     assert [score.primary for score in scores] == [True] + [False] * (len(scores) - 1)
     assert replace(plan, arms=tuple(plan.experiment.arms)).scores()[0] == scores[0]
-
-
-def _compare(workshop: Workshop, root: Path, *flags: object, config: str = TOY) -> Command:
-    return workshop.module("sandbox.compare", config, "--root", root, *flags)
-
-
-def _scores(folder: Path) -> list[dict[str, str]]:
-    with (folder / "comparison/scores.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _workers(root: Path) -> list[int]:
@@ -60,7 +47,7 @@ def _wait_for(ready: Callable[[], object], seconds: float = 90) -> None:
 
 def test_every_run_that_was_missing_is_made(compared: tuple[Path, Said]) -> None:
     folder, command = compared
-    rows = _scores(folder)
+    rows = scores_of(folder)
     assert [(row["arm"], row["seed"], row["state"]) for row in rows] == [
         ("conv", "0", "complete"), ("coord", "0", "complete"), ("conv", "1", "complete"), ("coord", "1", "complete"),
     ]  # fmt: skip
@@ -90,14 +77,14 @@ def test_the_screen_says_what_came_out_and_where_it_is(compared: tuple[Path, Sai
 def test_again_nothing_is_trained_and_the_report_is_the_same(
     compared: tuple[Path, Said], workshop: Workshop, tmp_path: Path
 ) -> None:
-    folder = _copy(compared, tmp_path)
+    folder = copied(compared[0], tmp_path)
 
     def kept() -> dict[str, bytes]:
         return {name: data for name, data in files(folder).items() if "tfevents" not in name and "lock" not in name}
 
     before = kept()
     for flags in (["--seeds", 2], ["--seeds", 2, "--report-only"], ["--report-only"]):
-        command = _compare(workshop, folder.parents[1], *flags)
+        command = compare(workshop, folder.parents[1], *flags)
         assert command.wait() == 0, command.stderr
         after = kept()
         changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
@@ -109,12 +96,12 @@ def test_one_run_that_fails_does_not_stop_the_others(workshop: Workshop, tmp_pat
     config = tmp_path / "mixed.yaml"
     arms = "bad: {coord: true, explode_at: 5}\n  coord: {coord: true}"
     config.write_text(f"study: toy\nexperiment: {{steps: 7, batch: 8, precision: 32}}\narms:\n  {arms}\n")
-    command = _compare(workshop, tmp_path, config=str(config))
+    command = compare(workshop, tmp_path, config=str(config))
     assert command.wait() == 1
     (line,) = [line for line in command.stderr.splitlines() if line.startswith("error:")]
     assert "1 of 2 runs failed" in line
     assert "not finite at step 5" in line
-    assert [row["state"] for row in _scores(tmp_path / "toy/mixed")] == ["interrupted", "complete"]
+    assert [row["state"] for row in scores_of(tmp_path / "toy/mixed")] == ["interrupted", "complete"]
     assert "not finite at step 5" in (tmp_path / "toy/mixed/comparison/report.html").read_text()
     assert "Traceback" not in command.stderr
 
@@ -125,7 +112,7 @@ def test_stopped_in_the_middle_nothing_goes_on_and_nothing_is_lost(
     workshop: Workshop, tmp_path: Path, number: signal.Signals
 ) -> None:
     flags = ("--seeds", 1, "--arms", "coord", "--steps", 400, "--checkpoint-every", 5000)
-    command = _compare(workshop, tmp_path, *flags)
+    command = compare(workshop, tmp_path, *flags)
     metrics = tmp_path / "toy/toy/coord/seed-0/metrics.jsonl"
     _wait_for(lambda: metrics.exists() and metrics.stat().st_size > 1000)
     command.kill(number)
@@ -139,7 +126,7 @@ def test_stopped_in_the_middle_nothing_goes_on_and_nothing_is_lost(
         assert not _workers(tmp_path)
     saved = [path.name for path in (tmp_path / "toy/toy/coord/seed-0/checkpoints").glob("step-*")]
     assert saved, "the steps since the start are lost"
-    again = _compare(workshop, tmp_path, *flags)
+    again = compare(workshop, tmp_path, *flags)
     assert again.wait() == 0, again.stderr
     log = (tmp_path / "toy/toy/comparison/logs/coord/seed-0.log").read_text()
     assert "interrupted, cpu, 32" in log  # it was continued, not begun anew
@@ -148,22 +135,16 @@ def test_stopped_in_the_middle_nothing_goes_on_and_nothing_is_lost(
 def test_two_at_a_time_are_refused(compared: tuple[Path, Said], workshop: Workshop, tmp_path: Path) -> None:
     from filelock import FileLock
 
-    folder = _copy(compared, tmp_path)
+    folder = copied(compared[0], tmp_path)
     with FileLock(folder / ".comparison.lock"):
-        command = _compare(workshop, tmp_path)
+        command = compare(workshop, tmp_path)
         assert command.wait() == 2
-        assert _compare(workshop, tmp_path, "--report-only").wait() == 0  # what there is, at any time
+        assert compare(workshop, tmp_path, "--report-only").wait() == 0  # what there is, at any time
     assert command.complaints() == [f"error: {folder} is being compared by another process"]
 
 
-def _copy(compared: tuple[Path, Said], root: Path) -> Path:
-    target = root / "toy/toy"
-    shutil.copytree(compared[0], target, ignore=shutil.ignore_patterns(".*lock"))
-    return target
-
-
 def test_runs_of_another_precision_are_not_paired(compared: tuple[Path, Said], tmp_path: Path, toy: str) -> None:
-    config = _copy(compared, tmp_path) / "coord/seed-1/config.yaml"
+    config = copied(compared[0], tmp_path) / "coord/seed-1/config.yaml"
     lines = config.read_text().replace("precision: '32'", "precision: bf16", 1).splitlines(keepends=True)
     config.write_text("".join(lines[:-1]))  # without the checksum: changed on purpose
     for flags in (["--report-only"], []):
@@ -184,38 +165,13 @@ def test_runs_of_another_precision_are_not_paired(compared: tuple[Path, Said], t
 def test_what_does_not_fit_is_refused_before_anything_is_trained(
     compared: tuple[Path, Said], tmp_path: Path, toy: str, flags: list[str], message: str
 ) -> None:
-    before = files(_copy(compared, tmp_path))
+    before = files(copied(compared[0], tmp_path))
     with pytest.raises(UserError, match=message):
         main([TOY, "--root", str(tmp_path), *flags])
     after = files(tmp_path / "toy/toy")
     after.pop(".comparison.lock", None)
     assert after == before
     assert {path.name for path in (tmp_path / "toy").iterdir()} == {"toy"}
-
-
-def test_a_report_alone_says_what_is_missing(compared: tuple[Path, Said], tmp_path: Path, toy: str) -> None:
-    folder = _copy(compared, tmp_path)
-    (folder / "coord/seed-1/result.json").unlink()
-    shutil.rmtree(folder / "conv/seed-0")
-    report = main([TOY, "--root", str(tmp_path), "--report-only"]).read_text()
-    assert "2 of 4 runs" in report
-    assert [row["state"] for row in _scores(folder)] == ["new", "complete", "complete", "interrupted"]
-
-
-def test_seeds_on_which_recipes_are_chosen_are_not_reported(
-    workshop: Workshop, tmp_path: Path, toy: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def told(*flags: str) -> tuple[set[str], str]:
-        main([TOY, "--root", str(tmp_path), *flags])
-        return {row["seed"] for row in _scores(tmp_path / "toy/toy")}, capsys.readouterr().err
-
-    assert _compare(workshop, tmp_path, "--seeds", "100,").wait() == 0
-    assert told("--report-only") == ({"100"}, ""), "there are no others"
-    assert _compare(workshop, tmp_path, "--seeds", "0,7").wait() == 0
-    seeds, said = told("--report-only")
-    assert seeds == {"0", "7"}
-    assert "seeds from 100 on choose recipes, so 100 in" in said
-    assert told("--report-only", "--seeds", "0,100") == ({"0", "100"}, "")
 
 
 def test_a_killed_process_is_named(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,72 +196,18 @@ def test_help_is_quick_and_lists_every_setting() -> None:
     assert " torch\n" not in done.stderr  # seconds of importing
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("arm: coord", "arm: other"), r"coord/seed-1 holds another run than its name says: 'other', not 'coord'"),
-        (("seed: 1", "seed: 7"), r"seed-1 holds another run than its name says: 7, not 1"),
-        (("rate: 0.05", "rate: 0.5"), r"runs of one arm must not differ but in the seed: rate: 0.05 -> 0.5"),
-    ],
-)
-def test_a_report_pairs_only_what_belongs_together(
-    compared: tuple[Path, Said], tmp_path: Path, toy: str, change: tuple[str, str], message: str
-) -> None:
-    config = _copy(compared, tmp_path) / "coord/seed-1/config.yaml"
-    assert change[0] in config.read_text()
-    lines = config.read_text().replace(*change, 1).splitlines(keepends=True)
-    config.write_text("".join(lines[:-1]))  # without the checksum: changed on purpose
-    with pytest.raises(UserError, match=message):
-        main([TOY, "--root", str(tmp_path), "--report-only"])
-
-
-@pytest.mark.parametrize(
-    ("name", "content"), [("result.json", '{"scores": {"a": "b"}}'), ("config.yaml", "study: toy")]
-)
-def test_a_damaged_run_is_reported_and_the_others_with_it(
-    workshop: Workshop, compared: tuple[Path, Said], tmp_path: Path, toy: str, name: str, content: str
-) -> None:
-    folder = _copy(compared, tmp_path)
-    (folder / "coord/seed-1" / name).write_text(content)
-    report = main([TOY, "--root", str(tmp_path), "--report-only"]).read_text()
-    assert "3 of 4 runs" in report
-    assert str(folder / "coord/seed-1" / name) in report
-    if name == "config.yaml":  # nobody knows what it was: before anything is trained
-        with pytest.raises(UserError, match=f"seed-1/{name}"):
-            main([TOY, "--root", str(tmp_path), "--seeds", "2"])
-    else:  # its checkpoint knows
-        command = _compare(workshop, tmp_path, "--seeds", 2)
-        assert command.wait() == 0, command.stderr
-        assert outcome(folder / "coord/seed-1") == outcome(compared[0] / "coord/seed-1")
-        assert (folder / "coord/seed-1/damaged-result.json").read_text() == content
-
-
-def test_damaged_lines_of_a_curve_are_left_out(
-    compared: tuple[Path, Said], tmp_path: Path, toy: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    metrics = _copy(compared, tmp_path) / "coord/seed-1/metrics.jsonl"
-    metrics.write_text('{"ima\n[1]\n{"images": "x"}\n' + metrics.read_text())
-    main([TOY, "--root", str(tmp_path), "--report-only"])
-    assert "3 damaged lines are left out" in capsys.readouterr().err
-
-
-def test_settings_go_not_with_a_report_alone(toy: str) -> None:
-    with pytest.raises(UserError, match="--rate goes not with --report-only"):
-        main([TOY, "--report-only", "--rate", "0.5"])
-
-
 @pytest.mark.slow
 def test_the_runs_say_what_they_had_the_same_of(workshop: Workshop, tmp_path: Path) -> None:
-    command = _compare(workshop, tmp_path, "--budget", "macs", "--seeds", 1)
+    command = compare(workshop, tmp_path, "--budget", "macs", "--seeds", 1)
     assert command.wait() == 0, command.stderr
     assert "coord: 7 steps" in command.stdout  # 11 * 224 / 352, tests/sandbox/launcher/test_budget.py
     folder = tmp_path / "toy/toy_macs"
     assert "steps: 7\n" in (folder / "coord/seed-0/config.yaml").read_text()
-    again = _compare(workshop, tmp_path, "--report-only", "--name", "toy_macs")
+    again = compare(workshop, tmp_path, "--report-only", "--name", "toy_macs")
     assert again.wait() == 0, again.stderr
     assert "equal multiply-adds" in (folder / "comparison/report.md").read_text()
     shutil.rmtree(folder / "comparison/runs")
-    assert _compare(workshop, tmp_path, "--report-only", "--name", "toy_macs").wait() == 0
+    assert compare(workshop, tmp_path, "--report-only", "--name", "toy_macs").wait() == 0
     assert "steps not equal" in (folder / "comparison/report.md").read_text()
 
 
@@ -313,12 +215,12 @@ def test_the_runs_say_what_they_had_the_same_of(workshop: Workshop, tmp_path: Pa
 def test_an_edit_of_the_file_meanwhile_does_not_tell_the_arms_apart(workshop: Workshop, tmp_path: Path) -> None:
     config = tmp_path / "edited.yaml"
     config.write_text((WORKSHOP / "toy.yaml").read_text())
-    command = _compare(workshop, tmp_path, config=str(config))
+    command = compare(workshop, tmp_path, config=str(config))
     handed = tmp_path / "toy/edited/comparison/runs/coord/seed-0.json"
     _wait_for(handed.exists)
     config.write_text(config.read_text().replace("steps: 11", "steps: 5"))
     assert command.wait() == 0, command.stderr
-    assert {row["steps"] for row in _scores(tmp_path / "toy/edited")} == {"11"}
+    assert {row["steps"] for row in scores_of(tmp_path / "toy/edited")} == {"11"}
 
 
 def test_torchrun_is_for_one_run(toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +248,7 @@ def test_several_runs_at_a_time_need_no_ray_and_end_as_one_after_another(
 @pytest.mark.slow
 def test_ctrl_c_stops_all_that_are_at_work(workshop: Workshop, tmp_path: Path) -> None:
     flags = ("--seeds", 1, "--jobs", 2, "--steps", 100_000, "--checkpoint-every", 100_000)
-    command = _compare(workshop, tmp_path, *flags)
+    command = compare(workshop, tmp_path, *flags)
     curves = [tmp_path / f"toy/toy/{arm}/seed-0/metrics.jsonl" for arm in ("conv", "coord")]
     _wait_for(lambda: all(curve.exists() and curve.stat().st_size > 1000 for curve in curves))
     command.kill(signal.SIGINT)

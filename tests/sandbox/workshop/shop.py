@@ -1,7 +1,9 @@
 """Commands as a user runs them, in processes of their own, and what they leave behind."""
 
+import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 WORKSHOP = Path(__file__).parent
+TOY = str(WORKSHOP / "toy.yaml")
 CHECKOUT = WORKSHOP.parents[2]  # the commands are those of the tests' own checkout, whatever is installed
 # Bit for bit is a promise of one thread on the CPU; and a process that has asked for a GPU must not fork.
 # The toy is a study through its entry point, which Python finds beside it.
@@ -206,6 +209,22 @@ def outcome(folder: Path) -> dict[str, Any]:
         "config": everything["config.yaml"],
         "samples": {name: content for name, content in everything.items() if name.startswith("samples/")},
     }
+
+
+def compare(workshop: Workshop, root: Path, *flags: object, config: str = TOY, before: str = "") -> Command:
+    """The command that compares the arms of a file, the toy's unless told otherwise, after the code ``before``."""
+    return workshop.module("sandbox.compare", config, "--root", root, *flags, before=before)
+
+
+def copied(compared: Path, root: Path) -> Path:
+    """A comparison of the toy at its place below another root, without locks."""
+    return Path(shutil.copytree(compared, root / "toy/toy", ignore=shutil.ignore_patterns(".*lock")))
+
+
+def scores_of(compared: Path) -> list[dict[str, str]]:
+    """The rows of a comparison's scores.csv."""
+    with (compared / "comparison/scores.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def fault(operation: int, kind: str) -> str:
