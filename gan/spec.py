@@ -124,6 +124,7 @@ _SHAPES = (
         primary=True,
         curve="preview/valid",
         best=1.0,
+        worst=0.0,
         margin=Margin(0.1, "one image in ten: less is not seen in a grid of 64", fresh_from=8),
     ),
     Score("score/position_divergence", "lower", "position divergence (nats)"),

@@ -99,6 +99,7 @@ _SCORES: dict[Task, tuple[Score, ...]] = {
             curve="preview/test_accuracy",
             training="score/train_accuracy",
             best=1.0,
+            worst=0.0,
             margin=Margin(0.01, "one position in a hundred", fresh_from=10),
         ),
         Score("score/train_accuracy", "higher", "training accuracy (share)"),
@@ -125,7 +126,7 @@ _SCORES: dict[Task, tuple[Score, ...]] = {
     "rendering": (
         Score(
             "score/test_iou", "higher", "test IoU", primary=True, curve="preview/test_iou", training="score/train_iou",
-            best=1.0, margin=Margin(0.02, "of an intersection over union from 0 to 1", fresh_from=5),
+            best=1.0, worst=0.0, margin=Margin(0.02, "of an intersection over union from 0 to 1", fresh_from=5),
         ),
         Score("score/train_iou", "higher", "training IoU"),
         Score("score/test_iou_worst", "higher", "worst test IoU"),

@@ -20,7 +20,8 @@ def read_contrasts(path: Path, value: Any, arms: Mapping[str, Any]) -> dict[str,
         arms: the arms that it has.
 
     Raises:
-        UserError: a name or an arm that cannot be, or weights that are no numbers other than 0, or do not add up to 0.
+        UserError: a name or an arm that cannot be, or weights that are no numbers other than 0, do not add up to 0, or
+            shrink the difference, to which the score's margin would then not belong.
     """
     if not isinstance(value, dict):
         raise UserError(f"{path}: contrasts must be a mapping of names to weights of arms, {_EXAMPLE}, "
@@ -42,4 +43,7 @@ def _weights(path: Path, name: str, value: Any, arms: Mapping[str, Any]) -> dict
                             "up to 1000 in size")  # fmt: skip
     if abs(total := math.fsum(value.values())) > 1e-9:
         raise UserError(f"{place}: the weights add up to {total:g}, not to 0: that would be no difference of arms")
+    if (positive := math.fsum(weight for weight in value.values() if weight > 0)) < 1 - 1e-9:
+        raise UserError(f"{place}: the positive weights add up to {positive:g}: at least 1 is needed, or differences "
+                        "would look smaller than they are")  # fmt: skip
     return {arm: float(weight) for arm, weight in value.items()}

@@ -58,7 +58,8 @@ class Score:
         pooled: it compares between tasks, and is reported over all of them together.
         margin: of a primary score, what would matter, or a function of a configuration that says it; None: the study
             names none, and nothing is called equivalent.
-        best: the value that nothing can beat: where both arms come close to it, it cannot tell them apart.
+        best, worst: the values that nothing can beat or undercut: where both arms come close to one of them, the score
+            cannot tell them apart.
         detail: one of many of a kind: every run and ``scores.csv`` have it, no table of a report does.
     """
 
@@ -71,6 +72,7 @@ class Score:
     pooled: bool = False
     margin: Margin | Callable[[Any], Margin | None] | None = None
     best: float | None = None
+    worst: float | None = None
     detail: bool = False
 
     def margin_of(self, config: Any) -> Margin | None:

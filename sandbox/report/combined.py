@@ -13,11 +13,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sandbox.report.comparison import Comparison, Contrast, judged
+from sandbox.report.comparison import Comparison, Contrast, judged, lost
+from sandbox.report.needed import what_it_takes, why_not_small
 from sandbox.report.stats import paired
 from sandbox.report.tables import Group, Table, contrast_cells, contrast_head, direction, margins, score_digits
 from sandbox.report.texts import number
-from sandbox.report.verdicts import at_ceiling, equivalence
 
 Weights = Mapping[str, float]
 
@@ -41,28 +41,23 @@ def combined(c: Comparison) -> list[Contrast]:
 
 
 def _contrast(c: Comparison, name: str, weights: Weights, task: str | None) -> Contrast:
-    margin, equal = c.margin(task), None
-    sides = [_side(c, weights, task, sign, 0) for sign in (-1, 1)]
-    stats = paired(sides[0], sides[1], c.primary.better)
-    if margin is not None:
-        fresh = [_side(c, weights, task, sign, margin.fresh_from) for sign in (-1, 1)]
-        barred = c.barred(c.primary, margin, task, tuple(weights), fresh)
-        values = [[v for v in c.values(c.primary.tag, arm, task).values() if v is not None] for arm in weights]
-        if not barred and all(at_ceiling(part, part, c.primary.best, margin.value) for part in values):
-            barred = f"all arms come within the margin of {c.primary.best:g}, the best there is"
-        equal = equivalence(paired(fresh[0], fresh[1], c.primary.better), margin.value, barred)
-    return Contrast(task, name, c.primary, stats, math.nan, None, equal)
-
-
-def _side(c: Comparison, weights: Weights, task: str | None, sign: int, first: int) -> dict[int, float | None]:
-    """Seed -> sum of the arms whose weights have a sign, each times its weight's size; seeds that all arms have."""
     values = {arm: c.values(c.primary.tag, arm, task) for arm in weights}
-    seeds = [seed for seed in c.seeds if seed >= first and all(part.get(seed) is not None for part in values.values())]
-    return {
-        seed: math.fsum(abs(weight) * float(values[arm][seed] or 0.0)
-                        for arm, weight in weights.items() if weight * sign > 0)
-        for seed in seeds
-    }  # fmt: skip
+    sides = [_side(weights, values, sign) for sign in (-1, 1)]
+    both = sides[0].keys() & sides[1].keys()
+    of_both = [{seed: side[seed] for seed in sorted(both)} for side in sides]
+    stats, equal = paired(of_both[0], of_both[1], c.primary.better), c.equal(task, tuple(weights), of_both)
+    return Contrast(task, name, c.primary, stats, math.nan, None, equal, lost=lost(*sides))
+
+
+def _side(weights: Weights, values: Mapping[str, Mapping[int, float | None]], sign: int) -> dict[int, float | None]:
+    """Seed -> sum of the arms whose weights have a sign, each times its weight's size; seeds that these arms have."""
+    part = {arm: abs(weight) for arm, weight in weights.items() if weight * sign > 0}
+    found: dict[int, float | None] = {}
+    for seed in sorted(set[int]().union(*(values[arm] for arm in part))):
+        terms = [(weight, values[arm].get(seed)) for arm, weight in part.items()]
+        if all(value is not None for _, value in terms):
+            found[seed] = math.fsum(weight * float(value or 0.0) for weight, value in terms)
+    return found
 
 
 def combined_table(c: Comparison) -> Table | None:
@@ -95,7 +90,8 @@ def _conclusion(c: Comparison, item: Contrast) -> dict[str, str]:
     pairs = len(item.stats.differences)
     found = f": {number(item.stats.mean, score_digits(c, c.primary, item.task), '+')}" if pairs else ""
     text = f"{where}{item.arm} ({formula(c.combinations[item.arm])}), {c.primary.name}, {direction(c.primary)}"
-    barred = f" Equivalence is not claimed: {item.equal.barred}." if item.equal and item.equal.barred else ""
     if item.verdict.outcome == "inconclusive":
-        return {"outcome": "Inconclusive", "text": f"{text}{found}: {item.verdict.reason}.{barred}"}
-    return {"outcome": item.verdict.words.capitalize(), "text": f"{text}: {item.verdict.reason}."}
+        takes = what_it_takes(c, item, tuple(c.combinations[item.arm]))
+        return {"outcome": "Inconclusive", "text": f"{text}{found}: {item.verdict.reason}.{takes}"}
+    text = f"{text}: {item.verdict.reason}.{why_not_small(item)}"
+    return {"outcome": item.verdict.words.capitalize(), "text": text}

@@ -11,7 +11,7 @@ from sandbox.experiment.run import Run, State
 from sandbox.experiment.spec import Captions, Margin, Score, study_spec
 from sandbox.launcher.plan import Cell
 from sandbox.report.stats import CONCLUDING, Paired, Summary, holm, paired, summarise
-from sandbox.report.verdicts import Equivalence, Verdict, at_ceiling, equivalence, family, verdict
+from sandbox.report.verdicts import NOTHING_LOST, Equivalence, Lost, Verdict, at_bound, equivalence, family, verdict
 
 Budget = Literal["steps", "macs", "none"]
 
@@ -78,6 +78,7 @@ class Contrast:
         verdict: of the primary score alone; None for the others, which describe and conclude nothing.
         equal: the test of equivalence, where the primary score has a margin.
         compared: how many p values its family counts.
+        lost: seeds that one side alone has.
     """
 
     task: str | None
@@ -88,6 +89,7 @@ class Contrast:
     verdict: Verdict | None
     equal: Equivalence | None = None
     compared: int = 0
+    lost: Lost = NOTHING_LOST
 
 
 @dataclass(frozen=True)
@@ -207,40 +209,63 @@ class Comparison:
 
     def _contrast(self, score: Score, task: str | None, arm: str) -> Contrast:
         values = [self.values(score.tag, name, task) for name in (self.reference, arm)]
-        result, equal = paired(values[0], values[1], score.better), None
-        margin = self.margin(task) if score.primary else None
-        if margin is not None:
-            first = margin.fresh_from
-            fresh = [{seed: value for seed, value in part.items() if seed >= first} for part in values]
-            found = paired(fresh[0], fresh[1], score.better)
-            equal = equivalence(found, margin.value, self.barred(score, margin, task, (self.reference, arm), fresh))
-        return Contrast(task, arm, score, result, math.nan, None, equal)
+        result = paired(values[0], values[1], score.better)
+        equal = self.equal(task, (self.reference, arm), values) if score.primary else None
+        return Contrast(task, arm, score, result, math.nan, None, equal, lost=lost(*values))
 
-    def barred(
-        self,
-        score: Score,
-        margin: Margin,
-        task: str | None,
-        arms: Sequence[str],
-        fresh: Sequence[Mapping[int, float | None]],
-    ) -> str:
-        """Why the runs of some arms cannot show equivalence, whatever their scores are."""
-        pairs = len([seed for seed, value in fresh[0].items() if value is not None and fresh[1].get(seed) is not None])
-        if pairs < CONCLUDING and any(seed < margin.fresh_from for seed in self.seeds):
-            return (f"the margin was set after runs of seeds below {margin.fresh_from} were seen, and of later ones "
-                    f"{pairs} are paired, {CONCLUDING} are needed")  # fmt: skip
-        for row in (row for arm in arms for row in self.of(arm, task)):
-            if row.cell.seed < margin.fresh_from:
-                continue
-            wrong = f"failed ({row.error})" if row.error else ""
-            if not wrong and row.state == "complete":
-                wrong = "has no value" if row.scores.get(score.tag) is None else self.failing(row)
-            if wrong:
+    def equal(
+        self, task: str | None, arms: Sequence[str], sides: Sequence[Mapping[int, float | None]]
+    ) -> Equivalence | None:
+        """The test of equivalence of the primary score; None where there is no margin.
+
+        Args:
+            task: on which.
+            arms: whose runs it rests on.
+            sides: the reference's values by seed, and those compared with it: of two arms, or of sums of several.
+        """
+        margin = self.margin(task)
+        if margin is None:
+            return None
+        first = margin.fresh_from
+        fresh = [{seed: value for seed, value in side.items() if seed >= first} for side in sides]
+        found = paired(fresh[0], fresh[1], self.primary.better)
+        pairs, barred = len(found.differences), self._barred(task, arms, margin)
+        wanting = not barred and pairs < CONCLUDING and any(seed < first for seed in self.seeds)
+        if wanting:
+            barred = (f"the margin was set after runs of seeds below {first} were seen, and of later ones "
+                      f"{pairs} are paired, {CONCLUDING} are needed")  # fmt: skip
+        return equivalence(found, margin.value, barred, for_pairs=wanting)
+
+    def _barred(self, task: str | None, arms: Sequence[str], margin: Margin) -> str:
+        """Why the runs of some arms cannot show equivalence, however many they are."""
+        fresh = {arm: [row for row in self.of(arm, task) if row.cell.seed >= margin.fresh_from] for arm in arms}
+        rows = [row for part in fresh.values() for row in part]
+        if not any(row.state == "complete" for row in rows):
+            return ""  # nothing is there yet
+        for row in rows:
+            if wrong := self._wrong(row):
                 return f"{row.cell}: {wrong}"
-        known = [[value for value in part.values() if value is not None] for part in fresh]
-        if at_ceiling(known[0], known[1], score.best, margin.value):
-            return f"both arms come within the margin of {score.best:g}, the best there is"
+        values = [[v for row in part if (v := row.scores.get(self.primary.tag)) is not None] for part in fresh.values()]
+        for bound, word in ((self.primary.best, "best"), (self.primary.worst, "worst")):
+            if at_bound(values, bound, margin.value):
+                which = "both" if len(arms) == 2 else "all"
+                return f"{which} arms come within the margin of {bound:g}, the {word} there is"
         return ""
+
+    def _wrong(self, row: Row) -> str:
+        """Why a planned run shows nothing, in a few words; empty: it does."""
+        if row.error:
+            return f"failed ({row.error})"
+        if row.state != "complete":
+            return "no complete run"
+        return "has no value" if row.scores.get(self.primary.tag) is None else self.failing(row)
+
+
+def lost(reference: Mapping[int, float | None], arm: Mapping[int, float | None]) -> Lost:
+    """The seeds at which only one of two has a value."""
+    ours, theirs = ({seed for seed, value in part.items() if value is not None and not math.isnan(value)}
+                    for part in (arm, reference))  # fmt: skip
+    return Lost(tuple(sorted(theirs - ours)), tuple(sorted(ours - theirs)))
 
 
 def judged(items: Sequence[Contrast]) -> list[Contrast]:
@@ -253,6 +278,6 @@ def judged(items: Sequence[Contrast]) -> list[Contrast]:
     judged = []
     for item, p, claim in zip(items, adjusted, holm(claims), strict=True):
         equal = item.equal and item.equal.adjusted(claim, count)
-        found = verdict(item.stats, item.score.better, p, compared, equal)
+        found = verdict(item.stats, item.score.better, p, compared, equal, item.lost)
         judged.append(replace(item, p_adjusted=p, verdict=found, equal=equal, compared=compared))
     return judged

@@ -37,8 +37,14 @@ def gather(plan: Plan, failed: Mapping[Cell, str], command: str) -> Comparison:
     check_places(rows, plan)
     refuse_mixed_precision([row.run for row in rows if row.run])
     refuse_mixed_data([row.run for row in rows if row.run])
-    combinations = {name: weights for name, weights in plan.experiment.contrasts.items()
-                    if weights.keys() <= set(plan.arms) and not plan.options.sweep}  # fmt: skip
+    there = [weights.keys() <= set(plan.arms) for weights in plan.experiment.contrasts.values()]
+    combinations = (
+        {}
+        if plan.options.sweep or not there or not there[0]
+        else {  # the first one alone may conclude
+            name: weights for (name, weights), has in zip(plan.experiment.contrasts.items(), there, strict=True) if has
+        }
+    )
     return Comparison(plan.experiment.study, plan.name, plan.folder, config_title(plan.experiment.path), command,
                       plan.arms, plan.tasks, plan.seeds, plan.scores(), _budget(plan, rows), rows,
                       combinations=combinations)  # fmt: skip

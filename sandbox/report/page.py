@@ -23,20 +23,20 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 
 from sandbox.base.files import write_atomically
 from sandbox.experiment.spec import folder_of
 from sandbox.film.figures import draw, png
 from sandbox.report import gallery, plots, tables
 from sandbox.report.across import tasks_figure
-from sandbox.report.combined import combined_conclusions, combined_table
+from sandbox.report.combined import combined, combined_conclusions, combined_table
 from sandbox.report.comparison import Comparison, Contrast
 from sandbox.report.gallery import embedded
+from sandbox.report.needed import what_it_takes, why_not_small
 from sandbox.report.stats import BOOTSTRAP_FROM, CONCLUDING
 from sandbox.report.tables import direction, score_digits
 from sandbox.report.texts import interval_text, number, plural
-from sandbox.report.verdicts import MOST_PAIRS, POWER, lopsided, pairs_needed
+from sandbox.report.verdicts import lopsided
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -103,7 +103,7 @@ def _conclusion(c: Comparison, item: Contrast) -> dict[str, str]:
     if outcome != "inconclusive":
         does = f"is equivalent to {c.reference}" if outcome == "equivalent" else f"does {outcome} than {c.reference}"
         text = f"{where}{item.arm} {does} in {item.score.name}, {direction(item.score)}"
-        return {"outcome": item.verdict.words.capitalize(), "text": f"{text}: {reason}."}
+        return {"outcome": item.verdict.words.capitalize(), "text": f"{text}: {reason}.{why_not_small(item)}"}
     stats, digits = item.stats, score_digits(c, item.score, item.task)
     if not (pairs := len(stats.differences)):
         known = {arm: {row.cell.seed for row in c.of(arm, item.task) if row.state == "complete"}
@@ -116,29 +116,7 @@ def _conclusion(c: Comparison, item: Contrast) -> dict[str, str]:
     # The interval stands before the reason, which need not repeat it.
     over = f" over {pairs} paired seeds" if pairs >= CONCLUDING else ""
     text = f"{where}{item.arm} against {c.reference}, {item.score.name}: {found}{over}: {reason.partition(':')[0]}."
-    return {"outcome": "Inconclusive", "text": f"{text}{_what_it_takes(c, item)}"}
-
-
-def _what_it_takes(c: Comparison, item: Contrast) -> str:
-    """Why equivalence is not claimed, and how many pairs would settle the question at the spread seen."""
-    if item.equal is None:
-        return ""
-    told = f" Equivalence is not claimed: {item.equal.barred}." if item.equal.barred else ""
-    differences = list(item.stats.differences.values())
-    if len(differences) < 2:
-        return told
-    sd = float(np.std(differences, ddof=1))
-    needed = pairs_needed(sd, item.equal.margin)
-    if needed is None:
-        return f"{told} At this spread more than {MOST_PAIRS:,} pairs would not settle it ({POWER:.0%} power)."
-    more = max(0, needed - item.equal.pairs)
-    if told and not more:
-        return told  # it is not for want of pairs
-    seconds = [row.costs.get("seconds") for arm in (c.reference, item.arm) for row in c.of(arm, item.task)]
-    known = [float(value) for value in seconds if isinstance(value, int | float)]
-    hours = f", about {more * 2 * float(np.mean(known)) / 3600:.2g} hours of training here" if known and more else ""
-    return (f"{told} At this spread about {needed} pairs settle it for a margin of {item.equal.margin:g} "
-            f"({POWER:.0%} power): {more} more{hours}.")  # fmt: skip
+    return {"outcome": "Inconclusive", "text": f"{text}{what_it_takes(c, item, (c.reference, item.arm))}"}
 
 
 def _alone(c: Comparison, task: str | None) -> dict[str, str]:
@@ -163,24 +141,30 @@ def missing_runs(c: Comparison) -> list[str]:
     return [f"{head}: {rest}."]
 
 
-def _warnings(c: Comparison, contrasts: Sequence[Contrast]) -> list[str]:
-    lines = missing_runs(c)
+def warnings(c: Comparison, contrasts: Sequence[Contrast]) -> list[str]:
+    """What a reader must know before the conclusions: runs and pairs that are missing, undefined scores, odd spreads.
+
+    Args:
+        c: the comparison.
+        contrasts: of the primary score.
+    """
+    against = f" against {c.reference}" if not c.combinations else ""
+    lines, items = missing_runs(c), combined(c) or contrasts
     missing: dict[tuple[str, str], list[str]] = {}
-    for item in contrasts:
+    for item in items:
         seeds = ", ".join(str(seed) for seed in c.seeds if seed not in item.stats.differences)
         if seeds:
             missing.setdefault((item.arm, seeds), []).append(item.task or "")
     for (arm, seeds), tasks in missing.items():
         where = f" in {', '.join(tasks)}" if any(tasks) else ""
         paired = f"{len(c.seeds) - len(seeds.split(', '))} of {plural(len(c.seeds), 'seed')}"
-        lines.append(f"{arm} against {c.reference}{where}: {paired} paired; missing {seeds}.")
+        lines.append(f"{arm}{against}{where}: {paired} paired; missing {seeds}.")
     undefined = [str(row.cell) for row in c.rows if row.state == "complete" and row.scores.get(c.primary.tag) is None]
     if undefined:
         lines.append(f"{c.primary.name} is undefined in {len(undefined)} complete runs: {'; '.join(undefined)}.")
-    lines += [f"{f'{item.task}: ' if item.task else ''}{item.arm} against {c.reference}: the differences are lopsided, "
-              "one seed lies far from the others; there verdicts err more often (docs/comparing.md)."
-              for item in contrasts if lopsided(list(item.stats.differences.values()))]  # fmt: skip
-    lines += dict.fromkeys(f"{row.cell.arm}: {row.costs['note']}" for row in c.rows if row.costs.get("note"))
+    lines += [f"{f'{item.task}: ' if item.task else ''}{item.arm}{against}: the differences are lopsided, one seed "
+              "lies far from the others; there verdicts err more often (docs/comparing.md)."
+              for item in items if item.verdict and lopsided(list(item.stats.differences.values()))]  # fmt: skip
     return lines
 
 
@@ -195,6 +179,7 @@ def _view(
     """Everything that the templates show, as finished texts."""
     primary = [item for item in contrasts if item.score.primary]
     differs, shared = tables.config_tables(c)
+    notes = dict.fromkeys(f"{row.cell.arm}: {row.costs['note']}" for row in c.rows if row.costs.get("note"))
     tasks = f", {plural(len(c.tasks), 'task')}" if c.tasks != (None,) else ""
     budget = {"steps": "equal steps", "macs": "equal multiply-adds", "none": "steps not equal"}[c.budget]
     return {
@@ -202,7 +187,7 @@ def _view(
         "subtitle": f"{', '.join(c.arms[1:]) or 'one arm,'} {'against ' if c.arms[1:] else ''}{c.reference}, "
         f"{plural(len(c.seeds), 'seed')}{tasks}, {budget}",
         "conclusions": conclusions(c, primary),
-        "warnings": _warnings(c, primary),
+        "warnings": [*warnings(c, primary), *notes],
         "primary_title": f"Primary score: {c.primary.name}",
         "tables": {
             "primary": tables.primary_table(c),
@@ -256,7 +241,7 @@ def _reading(c: Comparison) -> list[tuple[str, str]]:
         ("Probability of improvement", "How often a run of the arm is better than one of the reference, over all pairs "
          "of runs; 0.5: neither. Ties count half."),
         ("Better, worse", f"Only with {CONCLUDING} paired seeds or more, a {tables.INTERVAL} that does not cover zero "
-         f"and a t-test p{holm} of at most .05."),
+         f"and a t-test p{holm} of at most .05. No arm is better that lacks a value where its reference has one."),
         ("Equivalent", f"Two one-sided t tests show that the difference is smaller than {named}, with {CONCLUDING} "
          "pairs or more of runs that nobody had seen when the margin was set, none of them failed. Where a difference "
          "is shown as well, it is smaller than matters."),

@@ -19,7 +19,7 @@ from sandbox.experiment.document import read_document
 from sandbox.report import tables
 from sandbox.report.combined import combined_table
 from sandbox.report.comparison import Comparison
-from sandbox.report.page import captions, missing_runs, render
+from sandbox.report.page import captions, missing_runs, render, warnings
 from sandbox.report.placeholders import Tree, fill
 from sandbox.report.sources import Sources, read_sources
 from sandbox.report.sweep_report import spread_table
@@ -185,7 +185,7 @@ def _page(folder: Path, s: Sources, c: Comparison, figures: Tree, published: lis
     beside = [(p.what, p.theirs, fill(p.ours, figures, f"results/index.yaml ({name})")) for p in published]
     return render("result.md.jinja", {
         "place": f"results/{name}", "title": title.removeprefix("# "), "question": question.strip(), "link": link,
-        "conclusions": s.conclusions, "warnings": missing_runs(c),
+        "conclusions": s.conclusions, "warnings": _warned(c, s),
         "tables": [*_tables(c, s), *([_beside(beside)] if beside else [])],
         "pictures": [{"link": f"{link}/{kind}.svg", "alt": _ALT[kind], "caption": _caption(c, s, kind)}
                      for kind in _ALT if f"{kind}.svg" in s.files],
@@ -206,6 +206,10 @@ def _about_several(path: Path, figures: Tree) -> str:
 
 def _beside(rows: list[tuple[str, str, str]]) -> Table:
     return Table("Published figures beside ours", ("", "published", "here"), [Group(rows)], words=True)
+
+
+def _warned(c: Comparison, s: Sources) -> list[str]:
+    return missing_runs(c) if s.variants else warnings(c, [item for item in c.contrasts() if item.score.primary])
 
 
 def _tables(c: Comparison, s: Sources) -> list[Table]:

@@ -54,6 +54,7 @@ class Declared(ReadBack):
     training: str | None = None
     pooled: bool = False
     best: float | None = None
+    worst: float | None = None
     detail: bool = False
 
 

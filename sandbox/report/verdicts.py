@@ -8,7 +8,7 @@ as low as -margin nor as high as +margin. Absence of the first is not the second
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -36,6 +36,7 @@ class Equivalence:
         barred: why equivalence may not be claimed, whatever p is; empty: it may.
         p_adjusted: `sandbox.report.stats.holm`'s value in the family of claims; NaN where it is none.
         claims: in that family.
+        for_pairs: it is barred because pairs are missing, and for no other reason.
     """
 
     margin: float
@@ -47,15 +48,36 @@ class Equivalence:
     barred: str = ""
     p_adjusted: float = _NAN
     claims: int = 0
+    for_pairs: bool = False
 
     @property
     def holds(self) -> bool:
         """Whether equivalence is shown."""
         return not self.barred and self.pairs >= CONCLUDING and self.p_adjusted <= ALPHA
 
+    @property
+    def inside(self) -> bool:
+        """Whether the interval lies inside the margin; in a family that alone shows nothing."""
+        return -self.margin < self.low <= self.high < self.margin
+
     def adjusted(self, p: float, claims: int) -> "Equivalence":
         """With what the whole family makes of its p."""
         return replace(self, p_adjusted=p, claims=claims)
+
+
+class Lost(NamedTuple):
+    """Seeds at which one side has a value and the other has none: a crash, an undefined score, a run still to be made.
+
+    Attributes:
+        arm: where the arm has none.
+        reference: where the reference has none.
+    """
+
+    arm: tuple[int, ...] = ()
+    reference: tuple[int, ...] = ()
+
+
+NOTHING_LOST = Lost()
 
 
 @dataclass(frozen=True)
@@ -78,7 +100,7 @@ class Verdict:
         return f"{self.outcome}, by less than matters" if self.small else self.outcome
 
 
-def equivalence(result: Paired, margin: float, barred: str = "") -> Equivalence:
+def equivalence(result: Paired, margin: float, barred: str = "", *, for_pairs: bool = False) -> Equivalence:
     """Two one-sided paired t tests of a mean difference against +-margin.
 
     Equal differences have no spread to measure the mean by: inside the margin p is 2^-n, else 1.
@@ -86,7 +108,7 @@ def equivalence(result: Paired, margin: float, barred: str = "") -> Equivalence:
     Args:
         result: from `sandbox.report.stats.paired`.
         margin: above 0.
-        barred: see `Equivalence`.
+        barred, for_pairs: see `Equivalence`.
 
     Raises:
         ValueError: the margin is not above 0.
@@ -95,9 +117,9 @@ def equivalence(result: Paired, margin: float, barred: str = "") -> Equivalence:
         raise ValueError(f"the margin is {margin}; allowed are numbers above 0")
     d = np.array(list(result.differences.values()), dtype=np.float64)
     if len(d) < 2:
-        return Equivalence(margin, len(d), result.mean, _NAN, _NAN, _NAN, barred)
+        return Equivalence(margin, len(d), result.mean, _NAN, _NAN, _NAN, barred, for_pairs=for_pairs)
     low, high, p = (float(part[0]) for part in tost(d[None], np.array([margin]), equal=result.low == result.high))
-    return Equivalence(margin, len(d), result.mean, low, high, p, barred)
+    return Equivalence(margin, len(d), result.mean, low, high, p, barred, for_pairs=for_pairs)
 
 
 def tost(
@@ -119,12 +141,18 @@ def tost(
 
 
 def verdict(
-    result: Paired, better: Better, p_adjusted: float, comparisons: int, equal: Equivalence | None = None
+    result: Paired,
+    better: Better,
+    p_adjusted: float,
+    comparisons: int,
+    equal: Equivalence | None = None,
+    lost: Lost = NOTHING_LOST,
 ) -> Verdict:
     """Whether the arm is better or worse than its reference, equivalent to it, or nothing can be said.
 
     Better or worse takes 6 or more paired seeds, a t interval that does not cover zero, and an adjusted p of at most
-    .05. Else equivalent takes `Equivalence.holds`. Where both are shown, the difference is smaller than matters.
+    .05. Else equivalent takes `Equivalence.holds`. Where both are shown, the difference is smaller than matters. What
+    only one side has lost counts against that side: an arm without a value where its reference has one is not better.
 
     Args:
         result: from `sandbox.report.stats.paired`.
@@ -132,6 +160,7 @@ def verdict(
         p_adjusted: `sandbox.report.stats.holm`'s value for `result.p_t` in its family, 0 to 1; NaN never concludes.
         comparisons: how many p values that counted, 1 or more.
         equal: the test of equivalence, where a margin was named.
+        lost: what one side alone has lost.
 
     Raises:
         ValueError: p_adjusted is outside [0, 1], or comparisons below 1.
@@ -145,6 +174,8 @@ def verdict(
     if side:
         numbers = f"{result.mean:+.3g} over {pairs} paired seeds, {interval} is {result.low:+.3g} to {result.high:+.3g}"
         outcome: Outcome = "better" if side == SIGN[better] else "worse"
+        if missing := _speaks_against(outcome, lost):
+            return Verdict("inconclusive", missing)
         return Verdict(outcome, f"{numbers}, {_p_text(p_adjusted)}{family}", equal is not None and equal.holds)
     if equal is not None and equal.holds:
         claims = f" after Holm's correction over {equal.claims} claims" if equal.claims > 1 else ""
@@ -158,16 +189,29 @@ def verdict(
     return Verdict("inconclusive", f"{_p_text(p_adjusted)}{family}")
 
 
+def _speaks_against(outcome: Outcome, lost: Lost) -> str:
+    """What was lost by the side that would win, in words."""
+    sides = {"better": (lost.arm, "the arm", "the reference"), "worse": (lost.reference, "the reference", "the arm")}
+    seeds, winner, other = sides[outcome]
+    if not seeds:
+        return ""
+    which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    return f"{winner} has no value at {which}, where {other} has one"
+
+
 def family(reference: str, arm: str) -> str:
-    """Which comparisons are corrected together: coordinates against none are one family, all other arms a second."""
-    return "coord against conv" if (reference, arm) == ("conv", "coord") else "the other arms"
+    """Which comparisons are corrected together, by the arms' names.
+
+    The reference with coordinates (``coord`` of ``conv``, ``NAME_coord`` of any other ``NAME``) is a family of its own,
+    all other arms are a second one.
+    """
+    twin = "coord" if reference == "conv" else f"{reference}_coord"
+    return f"{arm} against {reference}" if arm == twin else "the other arms"
 
 
-def at_ceiling(reference: Sequence[float], arm: Sequence[float], best: float | None, margin: float) -> bool:
-    """Whether the mean of both arms lies within the margin of what nothing can beat: then the score tells nothing."""
-    return best is not None and all(
-        len(values) > 0 and abs(best - float(np.mean(values))) < margin for values in (reference, arm)
-    )
+def at_bound(arms: Sequence[Sequence[float]], bound: float | None, margin: float) -> bool:
+    """Whether the means of all arms lie within the margin of a value that none can pass: the score tells nothing."""
+    return bound is not None and all(len(part) > 0 and abs(bound - float(np.mean(part))) < margin for part in arms)
 
 
 def lopsided(differences: Sequence[float]) -> bool:
@@ -176,38 +220,44 @@ def lopsided(differences: Sequence[float]) -> bool:
     return len(d) >= CONCLUDING and bool(d.std() > 0) and abs(float(stats.skew(d))) > _LOPSIDED
 
 
-def pairs_needed(sd: float, margin: float) -> int | None:
+def pairs_needed(sd: float, margin: float, comparisons: int = 1) -> int | None:
     """Pairs after which the question is settled in 80 of 100 cases, at this spread of the differences.
 
     Settled: a difference as large as the margin is shown, where there is one, and equivalence, where there is none.
-    The better of a normal law's powers: the noncentral t test's, and that of two one-sided tests.
+    The better of a normal law's powers: the noncentral t test's, and that of two one-sided tests. In a family each at
+    the strictest step of Holm's correction, .05 / comparisons.
 
     Args:
-        sd: standard deviation of the differences.
+        sd: standard deviation of the differences; 0: they are equal, and p is 2 / 2^n.
         margin: above 0, in the same unit.
+        comparisons: in the family, 1 or more.
 
     Returns:
         From `CONCLUDING` on; None where even `MOST_PAIRS` are too few.
     """
-    ratio = sd / margin
-    settled = [n for n in (CONCLUDING, MOST_PAIRS) if _power(n, ratio) >= POWER]
+    ratio, alpha = sd / margin, ALPHA / comparisons
+
+    def settles(n: int) -> bool:
+        return 2 / 2**n <= alpha if sd == 0 else _power(n, ratio, alpha) >= POWER
+
+    settled = [n for n in (CONCLUDING, MOST_PAIRS) if settles(n)]
     if not settled:
         return None
     low, high = CONCLUDING, settled[0]
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if _power(middle, ratio) >= POWER else (middle + 1, high)
+        low, high = (low, middle) if settles(middle) else (middle + 1, high)
     return low
 
 
-def _power(n: int, ratio: float) -> float:
+def _power(n: int, ratio: float, alpha: float) -> float:
     """The smaller of the two powers of `pairs_needed`, with n pairs and sd = ratio x margin."""
     if ratio < 1e-6:  # scipy's noncentral t gives up where the distance is too long
         return 1.0
     free = n - 1
-    distance, cut = math.sqrt(n) / ratio, special.stdtrit(free, 1 - ALPHA / 2)
+    distance, cut = math.sqrt(n) / ratio, special.stdtrit(free, 1 - alpha / 2)
     shown = float(stats.nct.sf(cut, free, distance))
-    half = special.stdtrit(free, 1 - ALPHA)
+    half = special.stdtrit(free, 1 - alpha)
     constant = math.log(2) + free / 2 * math.log(free / 2) - math.lgamma(free / 2)
 
     def inside(s: float) -> float:  # s: the sample's sd over the true one, sqrt(free) s follows a chi law

@@ -118,8 +118,8 @@ class DetectionConfig(Config):
 
 _MARGIN = Margin(0.02, "as far as a box of 20 pixels falls when it is moved by a fifth of a pixel", fresh_from=0)
 _OVERLAPS = (
-    Score("score/best_iou", "higher", "IoU of the best of ten proposals, mean over objects", primary=True, best=1.0,
-          curve="preview/best_iou", training="score/train_best_iou", margin=_MARGIN),
+    Score("score/best_iou", "higher", "IoU of the best of ten proposals, mean over objects", primary=True,
+          best=1.0, worst=0.0, curve="preview/best_iou", training="score/train_best_iou", margin=_MARGIN),
     Score("score/best_iou_in_view", "higher", "the same, objects at least half in view", best=1.0),
     Score("score/train_best_iou", "higher", "the same as the first, training images", best=1.0),
     Score("score/proposal_iou", "higher", "IoU of each proposal with its best object", best=1.0),

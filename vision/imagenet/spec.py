@@ -97,7 +97,7 @@ class ImagenetConfig(Config):
 
 SCORES = (
     # Top-5, which the paper reports, is at its ceiling where there are few classes.
-    Score("score/top1", "higher", "top-1 accuracy (share)", primary=True, curve="preview/top1", best=1.0,
+    Score("score/top1", "higher", "top-1 accuracy (share)", primary=True, curve="preview/top1", best=1.0, worst=0.0,
           margin=Margin(0.01, "one image in a hundred", fresh_from=0), training="score/train_top1"),
     Score("score/top5", "higher", "top-5 accuracy (share)"),
     Score("score/loss", "lower", "cross-entropy, held-out (nats)"),

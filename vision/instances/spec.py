@@ -117,8 +117,8 @@ def grid_size(spacing: int) -> int:
     return step * -(-_LEAST // step)
 
 
-_PAIRS = Score("score/pairs", "higher", "pairs told apart (share)", curve="preview/pairs", best=1.0)
-_SBD = Score("score/sbd", "higher", "symmetric best Dice", curve="preview/sbd", best=1.0)
+_PAIRS = Score("score/pairs", "higher", "pairs told apart (share)", curve="preview/pairs", best=1.0, worst=0.0)
+_SBD = Score("score/sbd", "higher", "symmetric best Dice", curve="preview/sbd", best=1.0, worst=0.0)
 _MARGINS = {
     "score/pairs": Margin(0.05, "one pair of objects in twenty"),
     "score/sbd": Margin(0.02, "of a Dice from 0 to 1"),

@@ -76,7 +76,7 @@ class LocationConfig(ClassifierConfig):
 
 SCORES = (
     Score("score/test_accuracy", "higher", "test accuracy (share)", primary=True, curve="preview/test_accuracy",
-          best=1.0, margin=Margin(0.01, "one image in a hundred", fresh_from=1),
+          best=1.0, worst=0.0, margin=Margin(0.01, "one image in a hundred", fresh_from=1),
           training="score/train_accuracy"),
     Score("score/train_accuracy", "higher", "training accuracy (share)"),
 )  # fmt: skip

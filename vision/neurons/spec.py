@@ -57,8 +57,8 @@ class NeuronsConfig(ClassifierConfig):
 
 _WHERE = {"all": "all columns", "left": "left half", "centre": "middle half", "right": "right half"}
 SCORES = (
-    Score("score/miou", "higher", "mIoU", primary=True, curve="preview/miou", training="score/train_miou", best=1.0,
-          margin=Margin(0.02, "of an intersection over union from 0 to 1", fresh_from=1)),
+    Score("score/miou", "higher", "mIoU", primary=True, curve="preview/miou", training="score/train_miou",
+          best=1.0, worst=0.0, margin=Margin(0.02, "of an intersection over union from 0 to 1", fresh_from=1)),
     Score("score/train_miou", "higher", "training mIoU"),
     *(Score(f"score/miou_{region}", "higher", f"mIoU, {_WHERE[region]}") for region in REGIONS[1:]),
     Score("score/excess", "higher", "fall of mIoU, top channels zeroed, beyond random ones"),

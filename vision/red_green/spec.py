@@ -41,7 +41,7 @@ class RedGreenConfig(ClassifierConfig):
 
 
 SCORES = (
-    Score("score/dissimilar_accuracy", "higher", "accuracy, rows swapped (share)", primary=True, best=1.0,
+    Score("score/dissimilar_accuracy", "higher", "accuracy, rows swapped (share)", primary=True, best=1.0, worst=0.0,
           margin=Margin(0.01, "one image in a hundred", fresh_from=1),
           curve="preview/dissimilar_accuracy", training="score/train_accuracy"),
     Score("score/similar_accuracy", "higher", "accuracy, rows as in training (share)",

@@ -67,7 +67,7 @@ class SegmentationConfig(ClassifierConfig):
 
 SCORES = (
     Score("score/miou", "higher", "mIoU of all pixels", primary=True, curve="preview/miou",
-          training="score/train_miou", best=1.0,
+          training="score/train_miou", best=1.0, worst=0.0,
           margin=Margin(0.02, "of an intersection over union from 0 to 1", fresh_from=0)),
     Score("score/train_miou", "higher", "training mIoU"),
     Score("score/miou_middle", "higher", "mIoU of the middle, which a network without padding answers",

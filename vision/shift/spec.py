@@ -69,6 +69,7 @@ SCORES = (
         primary=True,
         curve="preview/consistency",
         best=1.0,
+        worst=0.0,
         margin=Margin(0.01, "one answer in a hundred", fresh_from=3),
     ),
     Score("score/test_accuracy", "higher", "test accuracy (share)", curve="preview/test_accuracy"),

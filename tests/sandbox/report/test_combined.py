@@ -17,10 +17,11 @@ from sandbox.experiment.spec import Margin, Score, study_spec
 from sandbox.launcher.plan import Cell
 from sandbox.report.combined import combined, combined_table, formula
 from sandbox.report.comparison import Comparison, Row
-from sandbox.report.page import conclusions, write_report
+from sandbox.report.page import conclusions, warnings, write_report
 from sandbox.report.placeholders import fill, plain, tree
 from sandbox.report.sources import export, read_sources
 from sandbox.report.tables import contrast_table
+from sandbox.report.verdicts import Lost
 
 pytestmark = pytest.mark.usefixtures("toy")
 SCORE = Score("score/error", "higher", "share", primary=True, margin=Margin(0.5, "half is seen"))
@@ -104,6 +105,35 @@ def test_a_seed_that_one_arm_lacks_is_left_out(tmp_path: Path) -> None:
     assert len(item.stats.differences) == 7
     assert item.equal is not None
     assert item.equal.barred == "conv_mean, seed 3: has no value"
+    assert item.lost == Lost(reference=(3,))  # whose weight is negative
+
+
+def test_sums_have_no_bounds_but_their_arms_have(tmp_path: Path) -> None:
+    """Two arms at .5 add up to the best score there is for one: that says nothing."""
+    c = made(tmp_path, {None: 0.0})
+    flat = [replace(row, scores={SCORE.tag: 0.5 + 0.001 * row.cell.seed}) for row in c.rows]
+    c = replace(c, rows=tuple(flat), scores=(replace(SCORE, best=1.0, margin=Margin(0.1, "x")),))
+    item = combined(c)[0]
+    assert item.equal is not None
+    assert item.equal.barred == ""
+    near = tuple(replace(row, scores={SCORE.tag: 0.95}) for row in c.rows)
+    item = combined(replace(c, rows=near))[0]
+    assert item.equal is not None
+    assert item.equal.barred == "all arms come within the margin of 1, the best there is"
+
+
+def test_open_contrasts_say_what_it_takes_and_odd_spreads_are_warned_of(tmp_path: Path) -> None:
+    c = made(tmp_path, {None: 0.3})
+    c = replace(c, scores=(replace(SCORE, margin=Margin(0.05, "x")),), combinations={
+        "interaction": INTERACTION})  # fmt: skip
+    spread = {0: 4.0, 1: -4.0}
+    rows = [replace(row, scores={SCORE.tag: float(row.scores[SCORE.tag] or 0) + spread.get(row.cell.seed, 0.0)})
+            if row.cell.arm == "coord_mean" else row for row in c.rows]  # fmt: skip
+    (told,) = conclusions(replace(c, rows=tuple(rows)), [])
+    assert "pairs would not settle it (80% power)" in told["text"]
+    one = [replace(row, scores={SCORE.tag: 90.0}) if row.cell == Cell(None, "coord_mean", 2) else row for row in c.rows]
+    assert any(line.startswith("interaction: the differences are lopsided") for line in
+               warnings(replace(c, rows=tuple(one)), []))  # fmt: skip
 
 
 def test_tables_pages_and_exports_tell_it(tmp_path: Path) -> None:
@@ -140,6 +170,7 @@ def test_a_formula_is_written_as_one_reads_it() -> None:
         ({"it": {"a": 1, "bb": -1}}, "contrast it names 'bb', but the arms are a, b"),
         ({"it": {"a": 1, "b": 1}}, "add up to 2, not to 0"),
         ({"it": {"a": 1, "b": "x"}}, "the weight of b is 'x'"),
+        ({"it": {"a": 0.01, "b": -0.01}}, "the positive weights add up to 0.01: at least 1 is needed"),
         ({"it": {"a": True, "b": -1}}, "the weight of a is True"),
         ({"it": {"a": 1, "b": float("nan")}}, "the weight of b"),
         ({"a/b": {"a": 1, "b": -1}}, "names a folder"),

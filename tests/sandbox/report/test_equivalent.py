@@ -12,7 +12,7 @@ from sandbox.experiment.spec import Margin, Score, StudySpec, no_better_than, st
 from sandbox.launcher.plan import Cell
 from sandbox.report import comparison as module
 from sandbox.report.comparison import Comparison, Row
-from sandbox.report.page import _warnings, conclusions
+from sandbox.report.page import conclusions, warnings
 from sandbox.report.tables import contrast_table
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -81,6 +81,7 @@ def spec_with(**changes: Any) -> Callable[[str], StudySpec[Any]]:
         ({"values": [*ALIKE[:9], None]}, "coord, seed 9: has no value"),
         ({"failed": no_better_than("score/other", 0.2, "chance level")}, "conv, seed 2: other 0.1, chance level"),
         ({"best": 0.52}, "both arms come within the margin of 0.52, the best there is"),
+        ({"worst": 0.47}, "both arms come within the margin of 0.47, the worst there is"),
     ],
 )
 def test_failed_runs_and_ceilings_claim_nothing(
@@ -88,7 +89,7 @@ def test_failed_runs_and_ceilings_claim_nothing(
 ) -> None:
     if "failed" in how:
         monkeypatch.setattr(module, "study_spec", spec_with(failed=how["failed"]))
-    score = replace(SCORE, best=how.get("best"))
+    score = replace(SCORE, best=how.get("best"), worst=how.get("worst"))
     c = made(tmp_path, {"conv": CONV, "coord": how.get("values", ALIKE)}, score, how.get("errors", ()))
     (item,) = c.contrasts()
     assert item.equal is not None
@@ -127,6 +128,36 @@ def test_a_margin_may_follow_the_configuration(tmp_path: Path) -> None:
 
 def test_one_seed_far_out_is_warned_of(tmp_path: Path) -> None:
     c = made(tmp_path, {"conv": CONV, "coord": [*ALIKE[:9], 0.05]})
-    assert any("the differences are lopsided" in line for line in _warnings(c, c.contrasts()))
+    assert any("the differences are lopsided" in line for line in warnings(c, c.contrasts()))
     c = made(tmp_path, {"conv": CONV, "coord": ALIKE})
-    assert not any("lopsided" in line for line in _warnings(c, c.contrasts()))
+    assert not any("lopsided" in line for line in warnings(c, c.contrasts()))
+
+
+def losing(c: Comparison, arm: str, seeds: tuple[int, ...]) -> Comparison:
+    """The same with runs that came to no end, whose error nobody remembers."""
+    rows = [replace(row, state="interrupted", scores={}) if row.cell.arm == arm and row.cell.seed in seeds else row
+            for row in c.rows]  # fmt: skip
+    return replace(c, rows=tuple(rows))
+
+
+def test_a_planned_run_without_an_end_bars_equivalence(tmp_path: Path) -> None:
+    c = losing(made(tmp_path, {"conv": CONV, "coord": ALIKE}), "coord", (9,))
+    assert "Equivalence is not claimed: coord, seed 9: no complete run." in said(c)
+    assert "pairs settle it" not in said(c)
+
+
+def test_an_arm_that_lost_runs_is_not_better(tmp_path: Path) -> None:
+    c = made(tmp_path, {"conv": CONV, "coord": [value + 0.3 for value in ALIKE]})
+    assert "coord does better than conv" in said(c)
+    told = said(losing(c, "coord", (8, 9)))
+    assert "the arm has no value at seeds 8, 9, where the reference has one" in told
+    assert "coord does better" not in told
+    assert "coord does better than conv" in said(losing(losing(c, "coord", (9,)), "conv", (8, 9)))
+
+
+def test_a_small_difference_that_may_not_be_called_small_says_so(tmp_path: Path) -> None:
+    c = made(tmp_path, {"conv": CONV, "coord": [value + 0.05 for value in CONV[:9]] + [CONV[9] + 0.049]})
+    assert "coord does better than conv" in said(c)
+    assert "The interval lies inside the margin" not in said(c)
+    told = said(losing(c, "conv", (9,)))
+    assert "The interval lies inside the margin of 0.1; that is not claimed: conv, seed 9: no complete run." in told

@@ -52,6 +52,20 @@ def test_noise_seldom_concludes(law: Draw, n: int) -> None:
         assert np.mean(outside) == pytest.approx(0.05, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("rare", "n", "share"),
+    [(False, 6, 0.112), (False, 8, 0.104), (False, 20, 0.083), (True, 6, 0.155), (True, 8, 0.177), (True, 20, 0.113)],
+)  # fmt: skip
+def test_where_arms_are_unlike_the_docs_say_how_often(rare: bool, n: int, share: float) -> None:
+    """docs/comparing.md holds these figures: equal means, one arm exponential or one run of it in ten collapsing."""
+    rng = np.random.default_rng(n)
+    both = np.zeros((DRAWS, n, 2))
+    both[..., 0] = rng.normal(size=(DRAWS, n)) if rare else 0.0
+    both[..., 1] = rng.normal(size=(DRAWS, n)) - 10 * ((rng.random((DRAWS, n)) < 0.1) - 0.1) if rare else (
+        rng.exponential(size=(DRAWS, n)) - 1)  # fmt: skip
+    assert np.mean(judge(both)[0] != 0) == pytest.approx(share, abs=0.015)
+
+
 @pytest.mark.parametrize("shared", [0.0, 0.8])
 @pytest.mark.parametrize("n", [6, 10])
 def test_a_family_of_noise_seldom_concludes_anything(n: int, shared: float) -> None:

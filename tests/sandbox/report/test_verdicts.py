@@ -12,7 +12,8 @@ from scipy import stats as scipy_stats
 from sandbox.report.stats import CONCLUDING, holm, paired
 from sandbox.report.verdicts import (
     Equivalence,
-    at_ceiling,
+    Lost,
+    at_bound,
     equivalence,
     family,
     lopsided,
@@ -96,13 +97,36 @@ def test_the_margin_is_in_the_scores_unit_and_has_no_direction() -> None:
 def test_coordinates_against_none_are_a_family_of_their_own() -> None:
     assert family("conv", "coord") != family("conv", "wide") == family("conv", "radius")
     assert family("coord", "conv") == family("conv", "wide")
+    assert family("zeros", "zeros_coord") != family("zeros", "circular") == family("zeros", "circular_coord")
 
 
 def test_a_score_at_its_ceiling_tells_nothing() -> None:
-    assert at_ceiling([0.995, 1.0], [0.999, 0.998], 1.0, 0.01)
-    assert not at_ceiling([0.5, 0.6], [0.999, 0.998], 1.0, 0.01)
-    assert not at_ceiling([0.995], [0.999], None, 0.01)
-    assert not at_ceiling([], [], 1.0, 0.01)
+    assert at_bound([[0.995, 1.0], [0.999, 0.998]], 1.0, 0.01)
+    assert not at_bound([[0.5, 0.6], [0.999, 0.998]], 1.0, 0.01)
+    assert at_bound([[0.0, 0.0], [0.001, 0.0]], 0.0, 0.01)
+    assert not at_bound([[0.995], [0.999]], None, 0.01)
+    assert not at_bound([[], []], 1.0, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("lost", "up", "down"),
+    [
+        (Lost(), "better", "worse"),
+        (Lost(arm=(6, 7)), "inconclusive", "worse"),
+        (Lost(reference=(6,)), "better", "inconclusive"),
+        (Lost((6,), (7,)), "inconclusive", "inconclusive"),
+    ],
+)
+def test_who_lost_a_seed_that_the_other_has_does_not_win(lost: Lost, up: str, down: str) -> None:
+    d = [2.0, 2.1, 1.9, 2.0, 2.1, 1.9]
+    for sign, outcome in ((1, up), (-1, down)):
+        result = compare([0.0] * 6, [sign * x for x in d])
+        found = verdict(result, "higher", result.p_t, 1, lost=lost)
+        assert found.outcome == outcome
+    if lost == Lost(arm=(6, 7)):
+        result = compare([0.0] * 6, d)
+        said = verdict(result, "higher", result.p_t, 1, lost=lost).reason
+        assert said == "the arm has no value at seeds 6, 7, where the reference has one"
 
 
 def test_one_seed_far_from_the_others_is_lopsided() -> None:
@@ -135,6 +159,19 @@ def test_as_many_pairs_settle_it_in_80_of_100_cases() -> None:
     for sd in (0.0, *np.geomspace(1e-15, 0.3, 40)):
         assert pairs_needed(float(sd) * MARGIN, MARGIN) == CONCLUDING
     assert pairs_needed(1e6, MARGIN) is None
+
+
+def test_in_a_family_it_takes_more_of_them() -> None:
+    rng, comparisons = np.random.default_rng(0), 14
+    n = pairs_needed(0.7, MARGIN, comparisons)
+    assert n is not None
+    assert n > (pairs_needed(0.7, MARGIN) or 0)
+    for truth in (0.0, MARGIN):
+        d = rng.normal(truth, 0.7, size=(4000, n))
+        p = scipy_stats.ttest_1samp(d, 0, axis=1).pvalue if truth else tost(d, np.full(4000, MARGIN))[2]
+        assert np.mean(p <= 0.05 / comparisons) >= 0.77
+    for size, pairs in ((1, 6), (2, 7), (32, 11)):  # equal differences: 2 / 2^n, times the family
+        assert pairs_needed(0.0, MARGIN, size) == pairs
 
 
 # ---- noise at the margin's edge: the true mean difference is just what would matter
