@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sandbox.base.errors import UserError
+from sandbox.cli.compare_parser import parse
 from sandbox.experiment.contrasts import read_contrasts
 from sandbox.experiment.run import Run
 from sandbox.experiment.spec import Margin, Score, study_spec
 from sandbox.launcher.plan import Cell
 from sandbox.report.combined import combined, combined_table, formula
 from sandbox.report.comparison import Comparison, Row
+from sandbox.report.gather import gather
 from sandbox.report.page import conclusions, warnings, write_report
 from sandbox.report.placeholders import fill, plain, tree
 from sandbox.report.sources import export, read_sources
@@ -186,3 +188,17 @@ def test_what_is_no_contrast_is_one_line(value: Any, said: str) -> None:
 
 def test_a_file_s_contrasts_are_read() -> None:
     assert read_contrasts(Path("x"), {"it": {"a": 2, "b": -2}}, {"a": {}, "b": {}}) == {"it": {"a": 2.0, "b": -2.0}}
+
+
+def test_the_first_contrast_alone_may_conclude(tmp_path: Path) -> None:
+    """With --arms that leave it out the arms are compared as in any file; others would conclude what they describe."""
+    arms = "".join(f"  {arm}: {{coord: {str(arm.startswith('coord')).lower()}}}\n" for arm in ARMS)
+    contrasts = f"  interaction: {INTERACTION}\n  under_mean: {TWO['under_mean']}\n".replace("'", "")
+    file = tmp_path / "it.yaml"
+    file.write_text(f"study: toy\nexperiment: {{}}\narms:\n{arms}compare: [{', '.join(ARMS)}]\ncontrasts:\n{contrasts}")
+
+    def kept(*arms: str) -> list[str]:
+        return list(gather(parse([str(file), "--root", str(tmp_path), "--arms", *arms]), {}, "x").combinations)
+
+    assert kept(*ARMS) == ["interaction", "under_mean"]
+    assert kept("conv_mean", "coord_mean") == []

@@ -14,8 +14,11 @@ from shop import CHECKOUT, WORKSHOP, Said
 from sandbox.base.errors import UserError
 from sandbox.cli.compare import main as compare
 from sandbox.cli.results import main
+from sandbox.experiment.exported import read_exported
+from sandbox.experiment.spec import study_spec
 from sandbox.report.placeholders import Figure, fill
 from sandbox.report.results import BEGIN, END, PAGES, build, stale
+from sandbox.report.sources import read_sources
 
 TOY = str(WORKSHOP / "toy.yaml")
 TEXT = "# A toy\n\nIs it near?\n\n## Found\n\nNear by {{ coord.error.mean | to(4) }}.\n\n## Not measured\n\nThe rest.\n"
@@ -48,6 +51,24 @@ def test_every_link_of_a_page_leads_somewhere_and_none_of_the_offline_page_leads
             if not link.startswith(("https:", "data:")):
                 assert (folder / link).exists(), f"{name}: {link}"
             assert not name.endswith(".html") or not link.startswith("http"), "an address outside"
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in CHECKOUT.glob("results/*/runs")))
+def test_a_kept_comparison_was_judged_by_the_margins_that_are_declared(name: str) -> None:
+    sources, c, _ = read_sources(CHECKOUT / "results" / name)
+    for task in c.tasks:
+        place = (CHECKOUT / "results" / name / "runs").joinpath(*([task] if task else []), c.reference)
+        run, found = read_exported(min(place.glob("*.json")))
+        spec = study_spec(sources.study)
+        declared = spec.scores_of(run.config)[0]
+        margin, recorded = declared.margin_of(run.config), c.margin(task)
+        assert (declared.tag, declared.best, declared.worst) == (c.primary.tag, c.primary.best, c.primary.worst)
+        if not sources.variants:
+            assert (margin and (margin.value, margin.fresh_from)) == (
+                recorded and (recorded.value, recorded.fresh_from))  # fmt: skip
+        for row in c.rows:
+            if row.cell.task == task and row.cell.arm == c.reference and row.cell.seed == run.config.seed:
+                assert c.failing(row) == spec.failed(run.config, found.result.scores)
 
 
 def test_figures_of_the_pages_are_those_of_the_tables_of_runs() -> None:
