@@ -19,7 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from sandbox.base.errors import UserError
-from sandbox.base.reading import Unreadable
+from sandbox.base.reading import required
 from sandbox.nn.weights import read_weights
 
 if TYPE_CHECKING:
@@ -60,10 +60,8 @@ def inception(weights: str) -> "NoTrainInceptionV3":
     torch.save({}, nothing)
     nothing.seek(0)
     network = Inception("inception-v3-compat", ["2048"], nothing)
-    try:
+    with required(f"torch-fidelity's Inception weights are wanted: {_FETCH}", flag="--fid-weights"):
         read_weights(Path(weights), network)
-    except Unreadable as error:
-        raise UserError(f"--fid-weights: {error}; torch-fidelity's Inception weights are wanted: {_FETCH}") from None
     return network
 
 

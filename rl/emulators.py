@@ -20,6 +20,7 @@ from ale_py.vector_env import AtariVectorEnv
 from jaxtyping import Bool, Int, UInt8
 
 from rl.protocol import Protocol, real, whole
+from sandbox.base.cores import cores
 from sandbox.base.errors import RunError
 
 T = TypeVar("T")
@@ -140,11 +141,6 @@ def _serve(
             answers.put((number, function(), None))
         except BaseException as error:
             answers.put((number, None, error))
-
-
-def cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from sandbox.base.errors import UserError, nearest
+from sandbox.base.errors import UserError, listed, nearest
 from sandbox.base.guard import guarded
 from sandbox.cli.flags import Parser
 from sandbox.experiment.names import config_names, find_config, study_names
 from sandbox.experiment.spec import study_spec
 
+_NO_COMMANDS = ("coordconv",)  # modules beside the commands
 _OTHERS = {
     "python -m sandbox train CONFIG": "any config, also of studies in packages of your own",
     "python -m sandbox.compare CONFIG": "every arm x task x seed of a config, then the report",
@@ -50,8 +51,11 @@ def main() -> None:
         import_module("sandbox.cli.train").main(None, words[1:])
         return
     if words and not words[0].startswith("-"):
-        known = ["train", *(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))]
-        raise UserError(f"unknown command {words[0]!r}: there is train{nearest(words[0], known)}; without any, a list")
+        known = sorted({path.stem for path in Path(__file__).parent.glob("[a-z]*.py")} - {*_NO_COMMANDS})
+        if words[0] in known:
+            raise UserError(f"{words[0]} is a command of its own: python -m sandbox.{words[0]}")
+        near = nearest(words[0], ["train", *known])
+        raise UserError(f"unknown command {words[0]!r}: there are train and {listed(known)}{near}; without any, a list")
     Parser("python -m sandbox", "Lists the commands and the configs.").parse(words)
     _list()
 

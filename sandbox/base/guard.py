@@ -65,9 +65,17 @@ def guarded(main: Callable[[], object]) -> NoReturn:
         code = 141
     except OSError as error:
         code = _complain(_of_the_system(error), 1)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("sandbox", *sys.stdlib_module_names, ""):
+            code = _complain(_unforeseen(error), 1)
+        else:  # the Python of the system in place of the environment's
+            code = _complain(f"the package {missing} is not installed in {sys.executable}: make demo sets up .venv, "
+                             "then source .venv/bin/activate; or pip install -e .", 2)  # fmt: skip
     except Exception as error:
         if _out_of_memory(error):
-            code = _complain(f"out of memory ({one_line(error, 100)}): a smaller --batch needs less; {WHOLE}", 1)
+            smaller = "a smaller --batch (of a film: --grid, --frames)"
+            code = _complain(f"out of memory ({one_line(error, 100)}): {smaller} needs less; {WHOLE}", 1)
         else:
             code = _complain(_unforeseen(error), 1)
     sys.exit(code)

@@ -3,21 +3,23 @@
     content = read_file(path)              # a regular file of at most 64 MiB, or `Unreadable` says what it is instead
     result = read_json(path, Result)       # of the model's shape, and what `write_json` wrote
 
-Who reads decides what an `Unreadable` means: a `UserError` with the remedy, or a warning that names what is left out.
+Who reads decides what an `Unreadable` means: a `UserError` with the remedy (`required`), or a warning that names what
+is left out.
 """
 
 import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
-from sandbox.base.errors import one_line
+from sandbox.base.errors import UserError, one_line
 from sandbox.base.files import SEAL, seal
 
 LIMIT = 64 * 2**20  # bytes of a file that is read as a whole, unless its reader says otherwise
@@ -47,6 +49,20 @@ class Unreadable(Exception):
 
     def __str__(self) -> str:
         return f"{self.path} {self.problem}"
+
+
+@contextmanager
+def required(remedy: str = "", flag: str = "") -> Iterator[None]:
+    """Inside, a file that cannot be used is the user's mistake: `UserError` in place of `Unreadable`.
+
+    Args:
+        remedy: behind the message, what to do about it.
+        flag: before it, which flag named the file.
+    """
+    try:
+        yield
+    except Unreadable as error:
+        raise UserError(f"{f'{flag}: ' if flag else ''}{error}{f': {remedy}' if remedy else ''}") from None
 
 
 class ReadBack(BaseModel):

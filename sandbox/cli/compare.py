@@ -22,6 +22,7 @@ from sandbox.base.errors import RunError, UserError, warn
 from sandbox.base.guard import resumable
 from sandbox.base.locks import hold
 from sandbox.cli.compare_parser import parse
+from sandbox.experiment.config import SEEDS
 from sandbox.launcher.plan import Cell, Plan
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def found_on_disk(plan: Plan) -> Plan:
     places |= {shelf for cell in plan.cells() for shelf in plan.shelves(cell)}
     names = {path.name.removesuffix(".json") for place in places for path in place.glob("seed-*")
              if path.suffix == ".json" or (path / "config.yaml").is_file()}  # fmt: skip
-    there = sorted(int(name[5:]) for name in names if name[5:].isdecimal())
+    numbers = {int(name[5:]) for name in names if name[5:].isdecimal() and len(name) <= len(f"seed-{SEEDS}")}
+    there = sorted(seed for seed in numbers if seed < SEEDS and f"seed-{seed}" in names)  # seed-03 is none
     reported = [seed for seed in there if seed < CHOOSING or seed in plan.seeds] or there
     if not options.named_seeds:
         if pilots := ", ".join(str(seed) for seed in there if seed not in reported):

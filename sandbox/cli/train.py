@@ -228,12 +228,13 @@ def _order(experiment: Experiment, options: argparse.Namespace, *, own_file: boo
     """What the parsed flags mean; ``own_file``: the user has named a file, and with it the arms and the folder."""
     overrides = overrides_of(options)
     arm, name = options.arm, options.name
-    placed = study_spec(experiment.study).config.placed(overrides, experiment.arms)
+    task = (options.task or next(iter(experiment.tasks))) if experiment.tasks else None
+    usual = "coord" if "coord" in experiment.arms else next(iter(experiment.arms))
+    typed = experiment.resolve(usual if arm is None else arm, overrides, smoke=options.smoke, task=task)
+    placed = typed.placed(typed.model_dump(include=set(overrides)), experiment.arms)
     if arm is None and not own_file:
         arm, name = placed[0], placed[1] if name is None else name
-    if arm is None:
-        arm = "coord" if "coord" in experiment.arms else next(iter(experiment.arms))
-    task = (options.task or next(iter(experiment.tasks))) if experiment.tasks else None
+    arm = usual if arm is None else arm
     config = experiment.resolve(arm, overrides, smoke=options.smoke, task=task)
     name = own_name(experiment, overrides) if name is None else name
     return Order(experiment, name, arm, task, config, options.root, options.device,

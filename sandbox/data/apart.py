@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 from sandbox.base.errors import one_line
@@ -28,6 +29,7 @@ class Apart:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._said: IO[bytes]
 
     def call(
         self, function: Callable[..., Any], *arguments: Any, told: Callable[[Any], object] = lambda note: None
@@ -57,14 +59,18 @@ class Apart:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         # A session of its own: a Ctrl-C is for the process that started it, which finishes what is in hand.
+        # What it prints goes into a file: a pipe that nobody reads stops who writes into it.
+        self._said = TemporaryFile()  # noqa: SIM115  for as long as the process
         return subprocess.Popen([sys.executable, "-c", _START, json.dumps(sys.path)], stdin=subprocess.PIPE,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+                                stdout=subprocess.PIPE, stderr=self._said, start_new_session=True)  # fmt: skip
 
     def _end(self, process: "subprocess.Popen[bytes]") -> str:
         self._process = None
-        _, said = process.communicate()
+        process.communicate()
         code = process.returncode
-        words = said.decode(errors="replace").strip().splitlines()
+        with self._said as said:
+            said.seek(0)
+            words = said.read().decode(errors="replace").strip().splitlines()
         return (
             f"killed by {signal.Signals(-code).name}" if code < 0 else one_line(words[-1] if words else f"code {code}")
         )
@@ -72,7 +78,7 @@ class Apart:
     def close(self) -> None:
         """Ends the process."""
         if self._process is not None:
-            with suppress(OSError):
+            with self._said, suppress(OSError):
                 self._process.communicate()
             self._process = None
 

@@ -25,9 +25,9 @@ def random_bits(
     return _mix(key[:, None] ^ np.arange(fields, dtype=np.uint64))
 
 
-def below(bits: UInt64[np.ndarray, "*s"], span: int) -> Int64[np.ndarray, "*s"]:
+def below(bits: UInt64[np.ndarray, "*s"], span: int | Int64[np.ndarray, "#*s"]) -> Int64[np.ndarray, "*s"]:
     """Integers uniform in 0 .. span - 1 from the upper 32 bits (unequal by less than span / 2^32)."""
-    return (((bits >> np.uint64(32)) * np.uint64(span)) >> np.uint64(32)).astype(np.int64)
+    return (((bits >> np.uint64(32)) * np.asarray(span, np.uint64)) >> np.uint64(32)).astype(np.int64)
 
 
 def uniform(bits: UInt64[np.ndarray, "*s"]) -> Float64[np.ndarray, "*s"]:

@@ -151,7 +151,7 @@ class Scattered:
                     break
                 bits = random_bits(self.seed, indices[open_], 1 + k * _TRIES + attempt, 4)
                 radius = self.radii[0] + below(bits[:, 0], self.radii[1] - self.radii[0] + 1)
-                centre = radius[:, None] + _below_each(bits[:, 1:3], self.size - 2 * radius)
+                centre = radius[:, None] + below(bits[:, 1:3], (self.size - 2 * radius)[:, None])
                 apart = np.abs(boxes[open_, :, :2] - centre[:, None]).max(2) > boxes[open_, :, 2] + radius[:, None] + 1
                 fits = (apart | (boxes[open_, :, 2] < 0)).all(1)
                 placed = open_[fits]
@@ -160,11 +160,6 @@ class Scattered:
                 _paint(ids, placed, boxes[placed, k], below(bits[fits, 3], 2) == DISC, counts[placed])
                 open_ = open_[~fits]
         return Instances(_black_on_white(ids), ids, counts)
-
-
-def _below_each(bits: np.ndarray, spans: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, "n 2"]:
-    """`below` with a span for each row."""
-    return (((bits >> np.uint64(32)) * spans[:, None].astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
 
 
 def _paint(

@@ -11,13 +11,13 @@ or ``..._first_<records>/`` where a run wants but a part of them; see `sandbox.d
 get a folder of their own, with a number behind.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+from sandbox.base.cores import cores
 from sandbox.base.errors import UserError, nearest, warn
 from sandbox.base.locks import hold
 from sandbox.data import parts
@@ -77,7 +77,7 @@ def open_images(
             stack.enter_context(hold(folder, ".lock", busy, patience=WAIT))
         mine = replace(wanted[-1], folder=folder)
         if (opened := mine.opened()) is None:
-            mine.make(processes or os.cpu_count() or 1)
+            mine.make(processes or cores())
             opened = mine.opened()
         if opened is None:
             raise UserError(f"{source.path} or {folder} changes while it is read: nobody else may write there")
@@ -121,7 +121,7 @@ def _refuse_unwritable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".probe").touch()
-        (folder / ".probe").unlink()
+        (folder / ".probe").unlink(missing_ok=True)  # of another run that starts just now
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror}): give --data-cache another folder") from None
 

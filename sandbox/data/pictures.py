@@ -29,6 +29,11 @@ FILM = 2**29  # pixels of all frames of a film
 class NoPicture(Exception):
     """Content that cannot be decoded to a picture, or must not be. The message: what is wrong, in a few words."""
 
+    @property
+    def problem(self) -> str:
+        """The message, by the name that `sandbox.base.reading.Unreadable` has for it."""
+        return str(self)
+
 
 def decode(content: bytes, *, megapixels: int = MEGAPIXELS, needed: int | None = None) -> Image.Image:
     """An encoded picture as RGB of 8 bits: turned as its EXIF says, transparency on white, 16-bit grey scaled.
@@ -83,14 +88,14 @@ def _flat(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def read_picture(path: Path, *, megapixels: int = MEGAPIXELS) -> Image.Image:
+def read_picture(path: Path) -> Image.Image:
     """A picture file, decoded.
 
     Raises:
         Unreadable: no file that can be read; see `sandbox.base.reading.read_file`.
         NoPicture: no picture; see `decode`.
     """
-    return decode(read_file(path, LARGEST), megapixels=megapixels)
+    return decode(read_file(path, LARGEST))
 
 
 def read_gif(path: Path) -> tuple[UInt8[np.ndarray, "t h w 3"], list[int]]:

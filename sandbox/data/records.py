@@ -160,7 +160,7 @@ def decoded(
                 images.append(prepare(content, size, megapixels=megapixels))
                 add_record(digest, key, content)
             except (Unreadable, NoPicture) as error:
-                missing.append(f"{as_text(os.fsdecode(key))}: {getattr(error, 'problem', error)}")
+                missing.append(f"{as_text(os.fsdecode(key))}: {error.problem}")
     if not images:
         raise UserError(f"{source.path}: none of its {len(keys)} pictures can be decoded, {missing[0]}")
     if missing:

@@ -1,4 +1,4 @@
-"""What a run is made with: commit, versions, processor and accelerator."""
+"""What a run is made with: commit, versions, processor, device and accelerator."""
 
 import platform
 import subprocess
@@ -25,11 +25,16 @@ class Environment(Owned):
     instructions: str | None = None
     threads: int | None = None
     processes: int | None = None
+    device: str | None = None
     accelerator: str | None = None
 
 
-def environment() -> dict[str, Any]:
-    """What the run is made with: commit, versions, processor and accelerator."""
+def environment(device: str) -> dict[str, Any]:
+    """What the run is made with: commit, versions, processor, device and, where the device is one, the GPU's name.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``mps``.
+    """
     import torch  # here: what only reads run folders starts without it
 
     packages = ("torch", "torchvision", "numpy", "lightning-fabric", "safetensors", "stable-baselines3", "ale-py")
@@ -43,7 +48,8 @@ def environment() -> dict[str, Any]:
         "instructions": " ".join(name for name in _INSTRUCTIONS if able.get(name)) or None,
         "threads": torch.get_num_threads(),
         "processes": announced().size,
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "device": device,
+        "accelerator": torch.cuda.get_device_name() if device == "cuda" else None,
     }
 
 

@@ -13,9 +13,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from sandbox.base.errors import UserError
 from sandbox.base.files import write_json
-from sandbox.base.reading import ReadBack, Unreadable, read_json
+from sandbox.base.reading import ReadBack, read_json, required
 from sandbox.experiment.environment import Environment
 from sandbox.experiment.run import Run, identified
 from sandbox.experiment.written import SMALL, Result
@@ -60,10 +59,8 @@ def read_exported(path: Path) -> tuple[Run, Exported]:
     Raises:
         UserError: the file is damaged, or its configuration is none of a study that is here.
     """
-    try:
+    with required("delete it, or export the run again"):
         found = read_json(path, Exported, SMALL)
-    except Unreadable as error:
-        raise UserError(f"{error}: delete it, or export the run again") from None
     return identified(found.identity, path, path), found
 
 

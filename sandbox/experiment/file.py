@@ -29,7 +29,7 @@ from sandbox.experiment.document import read_document
 from sandbox.experiment.names import find_config, study_names
 from sandbox.experiment.spec import study_spec
 
-_RESERVED = ("comparison", "logs", "smoke")  # folders beside the arms and tasks
+_RESERVED = ("comparison", "logs", "runs", "smoke")  # folders beside the arms and tasks, or in comparison/
 _KEYS = ("study", "experiment", "arms", "compare", "tasks", "seeds", "sweep", "contrasts")
 MANY_SEEDS = 10_000  # of a comparison; more are a slip
 _MANY_ARMS = 2000  # arms x tasks, all of which are checked

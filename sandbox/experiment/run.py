@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from sandbox.base.errors import UserError, nearest, warn
 from sandbox.base.files import make_way, remove, set_aside, write_atomically, write_json
 from sandbox.base.locks import hold
-from sandbox.base.reading import Unreadable, read_json
+from sandbox.base.reading import Unreadable, read_json, required
 from sandbox.experiment.config import Config, differences, folder_name, validated
 from sandbox.experiment.content import Content
 from sandbox.experiment.environment import Environment, environment
@@ -104,10 +104,8 @@ class Run:
         """
         if not (self.folder / "result.json").is_file():
             raise UserError(f"{self.folder} has no result yet: run the same command again to complete it")
-        try:
+        with required(f"{self.command()} makes it again from the last checkpoint"):
             return self._read("result.json", Result).model_dump(exclude={"run"}, exclude_unset=True)
-        except Unreadable as error:
-            raise UserError(f"{error}: {self.command()} makes it again from the last checkpoint") from None
 
     def environment(self) -> dict[str, Any]:
         """What it was made with.
@@ -115,10 +113,8 @@ class Run:
         Raises:
             UserError: that cannot be read.
         """
-        try:
+        with required("what this run was made with is not known"):
             return self._read("environment.json", Environment).model_dump(exclude={"run"})
-        except Unreadable as error:
-            raise UserError(f"{error}: what this run was made with is not known") from None
 
     def _read(self, name: str, model: type[W]) -> W:
         found = read_json(self.folder / name, model, SMALL)
@@ -130,19 +126,17 @@ class Run:
         """The start of the command that makes this run."""
         return f"{study_spec(self.study).command} ... --arm {self.arm} --seed {self.config.seed}"
 
-    def open(self, *, overwrite: bool = False) -> State:
+    def open(self, device: str = "cpu") -> State:
         """Creates the folder, or checks that what stands there is this very run. Returns the state it was found in.
 
         What stands in the way of the run's own files, and a result that cannot be read, is set aside with a warning.
+        ``device``, on which it is begun, goes into ``environment.json``.
 
         Raises:
             UserError: the folder holds another configuration, or something that is no run.
         """
         self._refuse_foreign()
         state = self.state()
-        if state != "new" and overwrite:
-            self._clear()
-            state = "new"
         found = None if state == "new" else read_run(self.folder)
         if found is not None:
             self.refuse_another(found)
@@ -156,7 +150,7 @@ class Run:
             if found is not None and (state == "complete" or any(self.checkpoints.glob("step-*"))):
                 warn(f"{self.folder / 'environment.json'} is not there: what this run was begun with is not known any "
                      "more, from now on it says what is here now")  # fmt: skip
-            write_json(self.folder / "environment.json", {**environment(), "run": self.proof()})
+            write_json(self.folder / "environment.json", {**environment(device), "run": self.proof()})
         return self.state() if state == "complete" else state
 
     def _make_way(self) -> None:
@@ -222,7 +216,15 @@ class Run:
         if occupied and self.state() == "new":
             raise UserError(f"{self.folder} exists and holds no run: choose another --name or --root")
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Deletes the run that stands in the folder, whichever it is; nothing where there is none.
+
+        Raises:
+            UserError: what stands there is no run.
+        """
+        self._refuse_foreign()
+        if self.state() == "new":
+            return
         # A config.yaml alone makes no run: --overwrite must not delete what is somebody else's. A torn one is ours.
         config = self.folder / "config.yaml"
         if not config.read_bytes().startswith((b"study:", b"\0")) and config.stat().st_size:

@@ -26,6 +26,11 @@ class Cell(NamedTuple):
     def __str__(self) -> str:
         return f"{f'{self.task}, ' if self.task else ''}{self.arm}, seed {self.seed}"
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The folders, one in the other, that the runs of its task and arm have wherever they lie."""
+        return (self.task, self.arm) if self.task else (self.arm,)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -110,8 +115,7 @@ class Plan:
 
     def beside(self, cell: Cell, kind: str, ending: str) -> Path:
         """A file about a run in the comparison's folder: ``comparison/<kind>[/<task>]/<arm>/seed-<n>.<ending>``."""
-        parts = [*([cell.task] if cell.task else []), cell.arm, f"seed-{cell.seed}.{ending}"]
-        return self.folder.joinpath("comparison", kind, *parts)
+        return self.folder.joinpath("comparison", kind, *cell.parts, f"seed-{cell.seed}.{ending}")
 
     def order(self, cell: Cell) -> Path:
         """The file that hands a run its settings; see `sandbox.launcher.worker`."""
@@ -127,8 +131,7 @@ class Plan:
 
     def shelves(self, cell: Cell) -> list[Path]:
         """Where exported runs of the cell's task and arm may lie."""
-        parts = [*([cell.task] if cell.task else []), cell.arm]
-        return [folder.joinpath("runs", *parts) for folder in self.exports]
+        return [folder.joinpath("runs", *cell.parts) for folder in self.exports]
 
     def exported(self, cell: Cell) -> Path | None:
         """The file of an exported run, in the first folder that has it; None where the run itself is complete here."""

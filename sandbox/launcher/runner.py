@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from filelock import FileLock, Timeout
 
+from sandbox.base.cores import cores
 from sandbox.base.errors import Interrupted, UserError
 from sandbox.base.files import write_atomically
 from sandbox.base.world import announced
@@ -130,7 +131,7 @@ def _pool(plan: Plan) -> Pool:
     from sandbox.train.device import resolve_device
 
     devices = torch.cuda.device_count() if resolve_device(options.device) == "cuda" else 0
-    cpus = options.cpus or float(max(1, (os.cpu_count() or 1) // options.jobs))
+    cpus = options.cpus or float(max(1, cores() // options.jobs))
     if options.ray is None:
         shared = options.jobs > 1 and "OMP_NUM_THREADS" not in os.environ
         threads = max(1, int(cpus)) if shared or options.cpus else None

@@ -24,7 +24,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from sandbox.base.errors import UserError, one_line
 from sandbox.base.files import write_json
 from sandbox.base.guard import guarded
-from sandbox.base.reading import ReadBack, Unreadable, read_json
+from sandbox.base.reading import ReadBack, read_json, required
 from sandbox.experiment.content import Content
 from sandbox.experiment.written import SMALL
 from sandbox.launcher.plan import Cell, Plan
@@ -116,10 +116,8 @@ def read_order(file: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is not there, or damaged.
     """
-    try:
+    with required("no order of a run (the comparison writes it again)"):
         return read_json(file, _Written, SMALL).model_dump()
-    except Unreadable as error:
-        raise UserError(f"{error}: no order of a run (the comparison writes it again)") from None
 
 
 def run_to_end(order: Order) -> int:

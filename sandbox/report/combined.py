@@ -16,7 +16,7 @@ from dataclasses import replace
 from sandbox.report.comparison import Comparison, Contrast, judged, lost
 from sandbox.report.needed import what_it_takes, why_not_small
 from sandbox.report.stats import paired
-from sandbox.report.tables import Group, Table, contrast_cells, contrast_head, direction, margins, score_digits
+from sandbox.report.tables import Table, contrast_rows, direction, margins, score_digits
 from sandbox.report.texts import number
 
 Weights = Mapping[str, float]
@@ -65,17 +65,13 @@ def combined_table(c: Comparison) -> Table | None:
     items = combined(c)
     if not items:
         return None
-    holm, bootstrap = any(item.compared > 1 for item in items), any(item.stats.bootstrap for item in items)
-    equals = any(item.equal for item in items)
-    groups = [Group([contrast_cells(c, item, holm, bootstrap, equals) for item in items if item.task == task], task)
-              for task in c.tasks]  # fmt: skip
+    head, groups = contrast_rows(c, "contrast", items)
     notes = [f"{name}: {formula(weights)}, seed by seed." for name, weights in c.combinations.items()]
     first = next(iter(c.combinations))
     notes.append(f"{first} concludes, the others are described.")
-    if holm:
+    if any(item.compared > 1 for item in items):
         notes.append(f"Holm's correction is over {max(item.compared for item in items)} tasks.")
     notes += [*margins(c), "Probability of improvement: of what has positive weights over what has negative ones."]
-    head = contrast_head("contrast", items)
     return Table(f"Contrasts of arms: {c.primary.name}", head, groups, " ".join(notes))
 
 

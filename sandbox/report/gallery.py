@@ -157,7 +157,7 @@ def _read(path: Path) -> Image.Image | None:
     try:
         return read_picture(path)
     except (Unreadable, NoPicture) as error:
-        warn(f"{path} {getattr(error, 'problem', error)}: the report goes without this picture")
+        warn(f"{path} {error.problem}: the report goes without this picture")
         return None
 
 

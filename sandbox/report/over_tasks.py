@@ -16,7 +16,8 @@ from scipy import stats
 
 from sandbox.experiment.spec import Score
 from sandbox.report.comparison import Comparison
-from sandbox.report.stats import LEVEL
+from sandbox.report.stats import LEVEL, Better
+from sandbox.report.stats import improvement as on_one_task
 
 RESAMPLES = 2000
 Tasks = Sequence[Float64[np.ndarray, "..."]]  # the runs of each task
@@ -61,11 +62,9 @@ def interquartile_mean(tasks: Tasks) -> float:
     return float(stats.trim_mean(np.concatenate(list(tasks)), 0.25))
 
 
-def improvement(reference: Tasks, arm: Tasks, better: str) -> float:
+def improvement(reference: Tasks, arm: Tasks, better: Better) -> float:
     """How often a run of the arm beats one of the reference on the same task, ties half; mean over tasks."""
-    sign = 1 if better == "higher" else -1
-    won = [np.sign(sign * (a[:, None] - r[None])) / 2 + 0.5 for r, a in zip(reference, arm, strict=True)]
-    return float(np.mean([part.mean() for part in won]))
+    return float(np.mean([on_one_task(a, r, better) for r, a in zip(reference, arm, strict=True)]))
 
 
 def bootstrap(groups: Sequence[Tasks], statistic: Callable[..., float]) -> Estimate:

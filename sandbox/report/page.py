@@ -6,12 +6,13 @@
       scores.csv            a row for each run
       scores.png, .svg      every seed, paired, with the differences
       curves.png, .svg      learning curves
+      tasks.png, .svg       the primary score over tasks that are steps of one quantity
       interpolation.gif, .mp4    the arms side by side on the same latents; of agents play.gif, the arms at play
       training.gif, .mp4    their sample grids during training; with several tasks training-TASK.gif and so on
       NAME.gif, .mp4        what other films the study's runs have
       NAME.png              what other pictures they have, the arms side by side
 
-A report opens with its conclusion, and only the primary score has one: see `sandbox.report.stats.verdict`.
+A report opens with its conclusion, and only the primary score has one: see `sandbox.report.verdicts.verdict`.
 """
 
 import csv

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sandbox.base.errors import UserError, listed, nearest, one_line
-from sandbox.base.reading import Unreadable, read_text
+from sandbox.base.reading import Unreadable, read_text, required
 from sandbox.experiment.document import read_document
 from sandbox.report import tables
 from sandbox.report.combined import combined_table
@@ -157,10 +157,8 @@ def _markdown(rows: list[dict[str, str]], above: str) -> str:
 
 
 def _between_markers(path: Path, content: str) -> str:
-    try:
+    with required():
         before, begin, rest = read_text(path).partition(BEGIN)
-    except Unreadable as error:
-        raise UserError(str(error)) from None
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise UserError(f"{path} has no place for the table: a line {BEGIN!r}, and after it one {END!r}")
@@ -174,10 +172,8 @@ def _page(folder: Path, s: Sources, c: Comparison, figures: Tree, published: lis
     def picture(file: str, caption: str) -> str:
         return f"![{caption}]({link}/{_there(folder, file)})\n\n*{caption}*"
 
-    try:
+    with required("it holds the title, the question and what was not measured"):
         written = read_text(folder / "text.md")
-    except Unreadable as error:
-        raise UserError(f"{error}: it holds the title, the question and what was not measured") from None
     head, _, rest = fill(written, figures, place, picture=picture).partition("\n## ")
     title, _, question = head.partition("\n")
     if not title.startswith("# ") or not question.strip() or f"\n{_UNMEASURED}" not in written:
@@ -197,10 +193,8 @@ def _page(folder: Path, s: Sources, c: Comparison, figures: Tree, published: lis
 def _about_several(path: Path, figures: Tree) -> str:
     """The page whose text is ``path``; the figures of every comparison stand below its name."""
     place = f"results/{path.name}"
-    try:
+    with required():
         written = read_text(path)
-    except Unreadable as error:
-        raise UserError(str(error)) from None
     return f"<!-- Made by `make results` from {place}: edit there. -->\n{fill(written, figures, place)}"
 
 

@@ -26,7 +26,7 @@ from pydantic import Field
 
 from sandbox.base.errors import UserError, in_words, one_line
 from sandbox.base.files import write_atomically, write_json
-from sandbox.base.reading import ReadBack, Unreadable, read_file, read_json, read_text
+from sandbox.base.reading import ReadBack, read_file, read_json, read_text, required
 from sandbox.experiment.exported import read_exported, write_exported
 from sandbox.experiment.run import State
 from sandbox.experiment.spec import Margin, Score
@@ -200,7 +200,9 @@ def _command(line: str) -> list[str]:
         word = words.pop(0)
         if word in _PLACES and words:
             words.pop(0)
-        elif word != "--report-only" and word.partition("=")[0] not in _PLACES:
+        elif word == "--ray":
+            words = words[bool(words and not words[0].startswith("-")) :]  # its address may be left out
+        elif word != "--report-only" and word.partition("=")[0] not in (*_PLACES, "--ray"):
             kept.append(word)
     return kept
 
@@ -211,9 +213,9 @@ def _made_with(rows: list[Row]) -> dict[str, str]:
     for row in rows:
         e = row.environment
         parts = {"machine": e.get("processor"), "instruction set": e.get("instructions"),
-                 "accelerator": e.get("accelerator"), "precision": row.run and row.run.precision,
-                 "threads a run": e.get("threads"), "python": e.get("python"), **(e.get("packages") or {}),
-                 "commit": e.get("commit")}  # fmt: skip
+                 "device": e.get("device"), "accelerator": e.get("accelerator"),
+                 "precision": row.run and row.run.precision, "threads a run": e.get("threads"),
+                 "python": e.get("python"), **(e.get("packages") or {}), "commit": e.get("commit")}  # fmt: skip
         for name, value in parts.items():
             if value is not None:
                 told.setdefault(name, {})[str(value)] = None
@@ -221,7 +223,7 @@ def _made_with(rows: list[Row]) -> dict[str, str]:
 
 
 def _file(folder: Path, cell: Cell) -> Path:
-    return folder.joinpath("runs", *([cell.task] if cell.task else []), cell.arm, f"seed-{cell.seed}.json")
+    return folder.joinpath("runs", *cell.parts, f"seed-{cell.seed}.json")
 
 
 def _checksum(path: Path) -> str:
@@ -243,10 +245,8 @@ def read_sources(folder: Path) -> tuple[Sources, Comparison, Tree]:
     primary = [] if sources.variants else [item for item in c.contrasts() if item.score.primary]
     if not sources.variants and sources.conclusions != conclusions(c, primary):
         raise UserError(f"{folder}/comparison.json concludes something else than scores.csv gives {again}")
-    try:
+    with required():
         found = {path.name: _checksum(path) for path in sorted(folder.iterdir()) if path.suffix in _PICTURES}
-    except Unreadable as error:
-        raise UserError(str(error)) from None
     if changed := next(_differences(sources.files, found), None):
         raise UserError(f"{folder}: its pictures are not those of comparison.json: {changed} {again}")
     _check_runs(folder, c)
@@ -284,10 +284,8 @@ def _differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
 
 
 def _read(folder: Path) -> Sources:
-    try:
+    with required(f"python -m sandbox.compare CONFIG --export {folder} writes it"):
         return read_json(folder / "comparison.json", Sources, SMALL)
-    except Unreadable as error:
-        raise UserError(f"{error}: python -m sandbox.compare CONFIG --export {folder} writes it") from None
 
 
 def _comparison(folder: Path, s: Sources) -> Comparison:
@@ -303,10 +301,10 @@ def _comparison(folder: Path, s: Sources) -> Comparison:
 
 def _rows(folder: Path, s: Sources) -> list[Row]:
     path = folder / "scores.csv"
+    with required():
+        text = read_text(path, SMALL)
     try:
-        found = [_row(folder, line) for line in csv.DictReader(io.StringIO(read_text(path, SMALL)))]
-    except Unreadable as error:
-        raise UserError(str(error)) from None
+        found = [_row(folder, line) for line in csv.DictReader(io.StringIO(text))]
     except (KeyError, ValueError, TypeError, StopIteration, csv.Error) as error:
         raise UserError(f"{path} is no table of runs ({one_line(error, 80)})") from None
     rows = {row.cell: row for row in found}

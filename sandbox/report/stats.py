@@ -108,8 +108,8 @@ def paired(reference: Mapping[int, float | None], arm: Mapping[int, float | None
     d, tolerance = _difference(a, r)
     t = _t_of(d, tolerance)
     differences = dict(zip(seeds, d.tolist(), strict=True))
-    flip, improvement = _sign_flip(d, tolerance), _improvement(a, r, better)
-    return Paired(differences, t.mean, t.low, t.high, t.p, flip, improvement, _bootstrap(d, t))
+    flip, better_by_chance = _sign_flip(d, tolerance), improvement(a, r, better)
+    return Paired(differences, t.mean, t.low, t.high, t.p, flip, better_by_chance, _bootstrap(d, t))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -202,8 +202,9 @@ def _difference(
     return np.where(np.abs(a - r) <= tolerance, 0.0, a - r), tolerance
 
 
-def _improvement(a: Float64[np.ndarray, " n"], r: Float64[np.ndarray, " n"], better: Better) -> float:
-    if len(a) == 0:
+def improvement(a: Float64[np.ndarray, " n"], r: Float64[np.ndarray, " m"], better: Better) -> float:
+    """How often a value of an arm is better than one of its reference, 0 to 1, ties half; NaN without any."""
+    if len(a) == 0 or len(r) == 0:
         return _NAN
     d, _ = _difference(*np.broadcast_arrays(a[:, None], r[None]))  # (n, n)
     return float((1 + SIGN[better] * np.sign(d)).mean() / 2)

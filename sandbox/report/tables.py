@@ -54,11 +54,11 @@ def score_digits(c: Comparison, score: Score, task: str | None) -> int:
 
 def primary_table(c: Comparison) -> Table:
     """The primary score of every arm, with what the arm costs."""
-    costs = {arm: costs_of(row for row in c.rows if row.cell.arm == arm) for arm in c.arms}
     groups = []
     for task in c.tasks:
         digits = score_digits(c, c.primary, task)
-        rows = [_summary_cells(c, c.primary, arm, task, digits) + _cost_cells(costs[arm]) for arm in c.arms]
+        rows = [_summary_cells(c, c.primary, arm, task, digits) + _cost_cells(costs_of(c.of(arm, task)))
+                for arm in c.arms]  # fmt: skip
         real = _real(c, c.primary, task)
         if real is not None:
             rows.append(("real data", number(real, max(digits, 3)), *[NOTHING] * 6))
@@ -117,10 +117,7 @@ def contrast_table(c: Comparison, contrasts: Sequence[Contrast]) -> Table | None
     """The differences of the primary score, their tests and verdicts; None with a single arm."""
     if not contrasts:
         return None
-    holm, bootstrap = any(item.compared > 1 for item in contrasts), any(item.stats.bootstrap for item in contrasts)
-    head = contrast_head("arm", contrasts)
-    groups = [Group([contrast_cells(c, item, holm, bootstrap) for item in contrasts if item.task == task], task)
-              for task in c.tasks]  # fmt: skip
+    head, groups = contrast_rows(c, "arm", contrasts)
     told = dict.fromkeys((item.arm, c.pairing(item.arm, item.task)) for item in contrasts if item.stats.differences)
     notes = [f"At one seed {c.reference} and {arm} have {pairing}." for arm, pairing in told]
     for name, count in dict.fromkeys((family(c.reference, item.arm), item.compared) for item in contrasts):
@@ -131,12 +128,24 @@ def contrast_table(c: Comparison, contrasts: Sequence[Contrast]) -> Table | None
     return Table(f"Difference from {c.reference}: {c.primary.name}", head, groups, note)
 
 
-def contrast_head(first: str, contrasts: Sequence[Contrast]) -> Cells:
-    """The head of a table of differences."""
-    holm, bootstrap = any(item.compared > 1 for item in contrasts), any(item.stats.bootstrap for item in contrasts)
-    return (first, "verdict", "mean difference", INTERVAL, "pairs", "sign-flip p", "t-test p",
-            *["Holm-adjusted p"] * holm, *["equivalence p"] * any(item.equal for item in contrasts),
-            "probability of improvement", *["bootstrap interval"] * bootstrap)  # fmt: skip
+def contrast_rows(c: Comparison, first: str, contrasts: Sequence[Contrast]) -> tuple[Cells, list[Group]]:
+    """Head and rows of a table of differences, by task; columns that no row fills are left out."""
+    holm, equals = any(item.compared > 1 for item in contrasts), any(item.equal for item in contrasts)
+    bootstrap = any(item.stats.bootstrap for item in contrasts)
+    head = (first, "verdict", "mean difference", INTERVAL, "pairs", "sign-flip p", "t-test p",
+            *["Holm-adjusted p"] * holm, *["equivalence p"] * equals, "probability of improvement",
+            *["bootstrap interval"] * bootstrap)  # fmt: skip
+
+    def cells(item: Contrast) -> Cells:
+        s, digits = item.stats, score_digits(c, item.score, item.task)
+        around = interval_text(*s.bootstrap, digits, "+") if s.bootstrap else NOTHING
+        equal = p_text(item.equal.p_adjusted) if item.equal else NOTHING
+        tests = p_text(s.p_sign_flip), p_text(s.p_t), *[p_text(item.p_adjusted)] * holm, *[equal] * equals
+        found = number(s.mean, digits, "+"), interval_text(s.low, s.high, digits, "+"), str(len(s.differences)), *tests
+        said = item.verdict.words if item.verdict else "described"
+        return item.arm, said, *found, number(s.improvement, 2), *[around] * bootstrap
+
+    return head, [Group([cells(item) for item in contrasts if item.task == task], task) for task in c.tasks]
 
 
 def margins(c: Comparison) -> list[str]:
@@ -149,17 +158,6 @@ def margins(c: Comparison) -> list[str]:
     where = {text: f" in {', '.join(tasks)}" if len(told) > 1 else "" for text, tasks in told.items()}
     lines = [f"Margin of equivalence{where[text]}: {text}." for text in told]
     return [*lines, "Its p: two one-sided t tests, Holm-corrected within the family."] if lines else []
-
-
-def contrast_cells(c: Comparison, item: Contrast, holm: bool, bootstrap: bool, equals: bool = False) -> Cells:
-    """A row: ``holm``, ``bootstrap`` and ``equals`` say which columns the table has."""
-    s, digits = item.stats, score_digits(c, item.score, item.task)
-    around = interval_text(*s.bootstrap, digits, "+") if s.bootstrap else NOTHING
-    interval = interval_text(s.low, s.high, digits, "+")
-    equal = [p_text(item.equal.p_adjusted)] if item.equal else [NOTHING] * equals
-    tests = p_text(s.p_sign_flip), p_text(s.p_t), *[p_text(item.p_adjusted)] * holm, *equal
-    found = number(s.mean, digits, "+"), interval, str(len(s.differences)), *tests, number(s.improvement, 2)
-    return item.arm, item.verdict.words if item.verdict else "described", *found, *[around] * bootstrap
 
 
 def others_table(c: Comparison, contrasts: Sequence[Contrast]) -> Table | None:

@@ -73,16 +73,13 @@ class Loader:
         batch: items of a step, over all processes.
         seed: of orders and augmentations.
         workers: processes that decode ahead; 0: none, this one does it when it is asked.
-        ahead: batches that each worker prepares ahead.
         pin: whether batches lie in page-locked memory, from which a GPU copies faster.
 
     Attributes:
         waited: seconds that were spent waiting for batches so far; without workers, decoding them.
     """
 
-    def __init__(
-        self, items: Items[Any], batch: int, seed: int, *, workers: int = 0, ahead: int = 2, pin: bool = False
-    ) -> None:
+    def __init__(self, items: Items[Any], batch: int, seed: int, *, workers: int = 0, pin: bool = False) -> None:
         self.data = _Keyed(items, seed)
         self.epochs = Epochs(len(items), batch, seed)
         # A stream of its own: DataLoader would draw from the one that studies draw from, at other steps when resumed.
@@ -90,8 +87,6 @@ class Loader:
         self.how: dict[str, Any] = {
             "num_workers": workers, "pin_memory": pin, "worker_init_fn": deaf, "generator": own,
         }  # fmt: skip
-        if workers:
-            self.how["prefetch_factor"] = ahead
         self.waited = 0.0
         self._batches: Iterator[Any] | None = None
         self._next = 0

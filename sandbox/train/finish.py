@@ -89,7 +89,7 @@ def _growth(run: Run) -> Frames | None:
         try:
             grids.append(np.asarray(read_picture(path)))
         except (Unreadable, NoPicture) as error:
-            missing.append(f"{path} {getattr(error, 'problem', error)}")
+            missing.append(f"{path} {error.problem}")
     if missing:
         more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
         warn(f"{missing[0]}{more}: the film of the training is made without")

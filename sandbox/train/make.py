@@ -51,11 +51,12 @@ def make(run: Run, device: str, *, overwrite: bool = False, evaluate: bool = Fal
     if evaluate:
         _refuse_unfinished(run)
     with resumable(run.folder), run.lock(patience) if processes.is_first() else nullcontext():
-        # A new run is built before it is written: a mistake that only the data or the networks show leaves nothing.
-        early = _built(run, device) if processes.from_first(run.state) == "new" else None
+        # A run that begins is built before anything is written or deleted: a mistake that only the data or the networks
+        # show leaves what was there.
+        early = _built(run, device) if processes.from_first(lambda: overwrite or run.state() == "new") else None
         if early is not None:
-            run = run.learning_from(early[0].content)
-        state = processes.from_first(lambda: run.open(overwrite=overwrite))
+            run = processes.from_first(lambda: _cleared(run, early[0]))
+        state = processes.from_first(lambda: run.open(device))
         if state == "complete" and not evaluate:
             print(f"{run.folder} is complete (--overwrite starts anew, --evaluate scores it again)")
         else:
@@ -93,6 +94,12 @@ def _built(run: Run, device: str) -> tuple[Study[Any], dict[str, Any]]:
     """A run's study and its costs, for which it looks at its data."""
     study = build(run, device)
     return study, study.costs()
+
+
+def _cleared(run: Run, study: Study[Any]) -> Run:
+    """The run, its folder free for it, its data's content recorded."""
+    run.clear()
+    return run.learning_from(study.content)
 
 
 def _print_result(run: Run) -> None:

@@ -143,6 +143,7 @@ def test_two_arms_of_a_task_are_compared(workshop: Workshop, tmp_path: Path) -> 
         ("--task positon", "--task is 'positon': allowed are classification, regression, rendering, "),
         ("--task position --target vg16", "did you mean 'vgg16'?"),
         ("--task position --target runs/nothing/here", "runs/nothing/here is no run folder"),
+        ("--task position --target runs/nothing/here --seed abc", "--seed is 'abc'"),
         ("--task position --target resnet18 --weights nope.pth", "--weights: nope.pth is not there: fetch a file"),
         ("--task position --data folder --data-root nowhere", "--data-root: nowhere is no folder"),
         ("--task position --stages 2", "--stages is 2: image has 1 levels"),

@@ -77,7 +77,7 @@ class Training:
             try:
                 picture = self.pictures.read(used)
             except (Unreadable, NoPicture) as error:
-                problem = f"{self.pictures.name(used)} {getattr(error, 'problem', error)}"
+                problem = f"{self.pictures.name(used)} {error.problem}"
                 continue
             # torchvision's transforms draw from torch's own stream.
             with torch.random.fork_rng(devices=[]):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sandbox.base.errors import UserError, nearest, one_line
-from sandbox.base.reading import Unreadable, size_of
+from sandbox.base.reading import Unreadable, required, size_of
 from sandbox.nn.weights import read_weights
 from sandbox.train.encoder import as_they_are
 from vision.classify.named import IMAGENET, statistics_of, timm_network
@@ -87,10 +87,8 @@ def named_network(config: PositionConfig, *, whole: bool) -> Named:
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
         raise refuse_unrunnable(error, config.target, size, stripped=False) from None
     if path is not None:
-        try:
+        with required(flag="--weights"):
             read_weights(path, network, needed)
-        except Unreadable as error:
-            raise UserError(f"--weights: {error}") from None
         made.note = f"{config.target} has the weights of {path.name}."
     return Named(network, body, prefix, levels, prepare, size, made.note)
 

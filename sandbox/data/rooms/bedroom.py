@@ -55,7 +55,7 @@ class _Builder:
 
     def box(self, frame: Frame, u0: Length, u1: Length, y0: Length, y1: Length,
             v0: Length, v1: Length, colour: Colour, label: int,
-            shown: Shown, item: int, top: Colour | None = None) -> None:  # fmt: skip
+            shown: Shown, item: int) -> None:  # fmt: skip
         """The faces of a box at a wall that the camera can see, but for those towards the wall and the floor."""
         faces = [
             ([(u0, y1, v0), (u1, y1, v0), (u1, y1, v1), (u0, y1, v1)], (0, 1, 0)),
@@ -68,8 +68,7 @@ class _Builder:
             flat = along * frame.along + out * frame.out
             normal = np.stack([flat[:, 0], np.full(len(flat), up), flat[:, 1]], axis=1).astype(np.float32)
             seen = ((self.d.cameras.position - points[:, 0]) * normal).sum(axis=1) > 0
-            painted = colour if top is None or not up else top
-            self.scenes.add(points, painted * self.d.shading(normal)[:, None], label,
+            self.scenes.add(points, colour * self.d.shading(normal)[:, None], label,
                             seen if shown is None else seen & shown, item)  # fmt: skip
 
     def item(self, frame: Frame, half: Length, height: Length, out: Length,

@@ -27,6 +27,12 @@ from sandbox.base.guard import resumable
         (KeyboardInterrupt(), 130, "interrupted: what was saved before is whole"),
         (OSError(28, "No space left on device", "/a/b"), 1, "error: No space left on device: /a/b"),
         (OSError("strange"), 1, "error: strange"),
+        (
+            ModuleNotFoundError("No module named 'x'", name="lacking.part"),
+            2,
+            "error: the package lacking is not installed",
+        ),
+        (ModuleNotFoundError("No module named 'x'", name="sandbox.nothing"), 1, "error: unforeseen, a defect"),
         (MemoryError("no more"), 1, "error: out of memory (no more): a smaller --batch"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), 1, "error: out of memory (CUDA out of memory. Tried):"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "error: out of memory ("),
@@ -67,7 +73,7 @@ def test_a_defect_of_ours_keeps_its_traceback_in_a_file(
         (KeyboardInterrupt(), "what was saved before is whole, the same command goes on from there"),
         (OSError(28, "No space left on device", "/a"), "whole, the same command goes on from there"),
         (OSError(21, "Is a directory", "/a"), "whole; put that right, and the same command goes on"),
-        (MemoryError(), "a smaller --batch needs less; what was saved before is whole"),
+        (MemoryError(), "a smaller --batch (of a film: --grid, --frames) needs less; what was saved before is whole"),
     ],
 )
 def test_that_a_run_goes_on_is_said_where_it_does(

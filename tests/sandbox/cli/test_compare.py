@@ -212,6 +212,7 @@ def test_a_mistake_is_one_line(arguments: list[str], parts: list[str]) -> None:
         ("tasks: [a, b]", ["tasks must be a mapping"]),
         ("tasks: {a/b: {}}", ["names a folder"]),
         ("tasks: {comparison: {}}", ["no task can be called 'comparison'"]),
+        ("arms: {runs: {}}", ["no arm can be called 'runs'"]),
         ("tasks: {hot: {rat: 1}}", ["unknown key 'rat'", "task hot", "did you mean 'rate'"]),
     ],
 )

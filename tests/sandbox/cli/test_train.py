@@ -174,12 +174,18 @@ def test_the_list_has_a_line_for_each_command_and_each_config(tmp_path: Path) ->
         assert sum(line.split()[:1] == [name] and len(line.split()) > 3 for line in lines) == 1
 
 
-def test_the_list_refuses_arguments(workshop: Workshop) -> None:
-    command = workshop.module("sandbox", "trian")
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("trian", "unknown command 'trian': there are train and compare, gan, results, rl, vae, video, vision; "
+         "did you mean 'train'?; without any, a list"),
+        ("gan", "gan is a command of its own: python -m sandbox.gan"),
+    ],
+)  # fmt: skip
+def test_the_list_refuses_arguments(workshop: Workshop, word: str, said: str) -> None:
+    command = workshop.module("sandbox", word)
     assert command.wait() == 2
-    assert (
-        command.stderr == "error: unknown command 'trian': there is train; did you mean 'train'?; without any, a list\n"
-    )
+    assert command.stderr == f"error: {said}\n"
 
 
 def test_help_is_a_page_with_every_flag_its_meaning_its_default_and_examples(workshop: Workshop) -> None:

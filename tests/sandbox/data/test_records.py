@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calls import crash, divide, double
+from calls import chatter, crash, divide, double
 from pictures import png_of
 from PIL import Image
 
@@ -150,6 +150,8 @@ def test_a_crash_is_caught_and_the_next_call_starts_anew() -> None:
         with pytest.raises(ZeroDivisionError):
             apart.call(divide, 1)
         assert apart.call(double, 5) == 10
+        assert apart.call(chatter) == 300_000
+        assert apart.call(double, 6) == 12
 
 
 # ---- folders

@@ -115,7 +115,8 @@ def test_a_folder_goes_from_new_over_interrupted_to_complete(toy: str, tmp_path:
     (run.folder / "result.json").write_text(json.dumps(result))  # of an older version: no checksum, no identity
     assert run.open() == run.state() == "complete"
     assert run.result() == result
-    assert run.open(overwrite=True) == "new"
+    run.clear()
+    assert run.open() == "new"
     assert run.state() == "interrupted"
 
 
@@ -179,16 +180,17 @@ def test_overwrite_deletes_runs_and_nothing_else(toy: str, tmp_path: Path) -> No
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "notes.txt").write_bytes(b"mine")
     with pytest.raises(UserError, match="exists and holds no run"):
-        a_run(tmp_path / "a").open(overwrite=True)
+        a_run(tmp_path / "a").clear()
     (tmp_path / "a" / "config.yaml").write_text("name: mine")
     with pytest.raises(UserError, match="is not a run's"):
-        a_run(tmp_path / "a").open(overwrite=True)
+        a_run(tmp_path / "a").clear()
     assert files(tmp_path / "a") == notes | {"config.yaml": b"name: mine"}
     run = a_run(tmp_path / "b")
     run.open()
     (run.folder / "samples" / "old.png").write_bytes(b"")
     (run.folder / "config.yaml").write_bytes(b"study: to")  # torn, and still ours
-    assert run.open(overwrite=True) == "new"
+    run.clear()
+    assert run.open() == "new"
     assert set(files(run.folder)) == {"config.yaml", "environment.json"}
 
 

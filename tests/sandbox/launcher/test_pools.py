@@ -1,10 +1,9 @@
 """What a run of this machine gets of it: cores and devices."""
 
-import os
-
 import pytest
 from shop import WORKSHOP
 
+from sandbox.base.cores import cores
 from sandbox.cli.compare_parser import parse
 from sandbox.launcher.pools import Local
 from sandbox.launcher.runner import _pool
@@ -32,7 +31,7 @@ def test_runs_at_a_time_share_cores_and_devices(
 
 @pytest.mark.parametrize(
     ("flags", "environment", "threads"),
-    [((), {}, None), (("--jobs", "2"), {}, max(1, (os.cpu_count() or 1) // 2)), (("--cpus", "3"), {}, 3),
+    [((), {}, None), (("--jobs", "2"), {}, max(1, cores() // 2)), (("--cpus", "3"), {}, 3),
      (("--jobs", "2"), {"OMP_NUM_THREADS": "5"}, None), (("--jobs", "2", "--cpus", "1"), {"OMP_NUM_THREADS": "5"}, 1)],
 )  # fmt: skip
 def test_threads_are_a_share_unless_somebody_says_otherwise(

@@ -87,3 +87,11 @@ def test_damaged_lines_of_a_curve_are_left_out(
 def test_settings_go_not_with_a_report_alone(toy: str) -> None:
     with pytest.raises(UserError, match="--rate goes not with --report-only"):
         main([TOY, "--report-only", "--rate", "0.5"])
+
+
+def test_a_folder_that_is_only_like_a_seed_s_is_none(compared: tuple[Path, Said], tmp_path: Path, toy: str) -> None:
+    folder = copied(compared[0], tmp_path)
+    for name in ("seed-01", "seed-99999999999", "seed-2147483648"):
+        shutil.copytree(folder / "coord/seed-1", folder / "coord" / name)
+    main([TOY, "--root", str(tmp_path), "--report-only"])
+    assert {row["seed"] for row in scores_of(folder)} == {"0", "1"}

@@ -13,7 +13,8 @@ from sandbox.launcher.plan import Cell
 from sandbox.report import comparison as module
 from sandbox.report.comparison import Comparison, Row
 from sandbox.report.page import conclusions, warnings
-from sandbox.report.tables import contrast_table
+from sandbox.report.tables import contrast_table, primary_table
+from sandbox.report.texts import NOTHING
 
 pytestmark = pytest.mark.usefixtures("toy")
 SCORE = Score("score/error", "higher", "share", primary=True, margin=Margin(0.1, "a tenth is seen", fresh_from=2))
@@ -161,3 +162,20 @@ def test_a_small_difference_that_may_not_be_called_small_says_so(tmp_path: Path)
     assert "The interval lies inside the margin" not in said(c)
     told = said(losing(c, "conv", (9,)))
     assert "The interval lies inside the margin of 0.1; that is not claimed: conv, seed 9: no complete run." in told
+
+
+def test_a_task_without_a_run_has_as_many_columns_and_costs_are_those_of_the_task(tmp_path: Path) -> None:
+    c = made(tmp_path, {"conv": CONV, "coord": ALIKE})
+    rows = []
+    for task, seconds in (("a", 1800.0), ("b", 60.0)):
+        rows += [replace(row, cell=row.cell._replace(task=task), costs={"seconds": seconds}) for row in c.rows]
+    rows += [
+        replace(row, cell=row.cell._replace(task="c"), state="new", run=None, scores={}, costs={}) for row in c.rows
+    ]
+    c = replace(c, tasks=("a", "b", "c"), rows=tuple(rows))
+    assert c.margin("c") is None
+    table = contrast_table(c, c.contrasts())
+    assert table is not None
+    assert [len(row) for group in table.groups for row in group.rows] == [len(table.head)] * 3
+    costs = [[row[-1] for row in group.rows] for group in primary_table(c).groups]
+    assert costs == [["1,800"] * 2, ["60"] * 2, [NOTHING] * 2]

@@ -15,7 +15,7 @@ from sandbox.cli.compare import main
 from sandbox.experiment.exported import POINTS, read_exported, write_exported
 from sandbox.experiment.run import Run, read_run
 from sandbox.experiment.spec import study_spec
-from sandbox.report.sources import Sources
+from sandbox.report.sources import Sources, _command
 
 TOY = str(WORKSHOP / "toy.yaml")
 RESULT = {"scores": {"score/error": 0.5}, "steps": 1, "images": 8, "seconds": 1.0, "steps_per_second": 1.0}
@@ -71,6 +71,17 @@ def test_its_command_says_what_the_runs_have_and_the_file_has_not(copied: Path, 
     main([str(own), "--root", str(tmp_path), "--from", str(copied), "--report-only", "--export", str(tmp_path / "new")])
     assert set(zip(command(tmp_path / "new")[4::2], command(tmp_path / "new")[5::2], strict=True)) == {
         ("--steps", "11"), ("--precision", "32"), ("--rate", "0.05")}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "places",
+    ["", "--jobs 2 --root /home/x", "--ray ray://10.0.0.7:10001 --gpus 1", "--ray --cpus 2", "--ray=auto", "--ray"],
+)
+def test_its_command_names_no_place_and_no_machine(places: str) -> None:
+    line = f"python -m sandbox.compare toy --seeds 3 {places} --rate 0.5 --report-only"
+    if places == "--ray":
+        line = "python -m sandbox.compare toy --seeds 3 --rate 0.5 --ray"
+    assert _command(line) == ["python", "-m", "sandbox.compare", "toy", "--seeds", "3", "--rate", "0.5"]
 
 
 @pytest.mark.parametrize("flags", [["--seeds", "2"], ["--report-only"]])

@@ -36,6 +36,7 @@ def test_improvement_is_an_average_over_tasks_whatever_their_runs() -> None:
     reference, arm = arrays([[0.0], [5.0, 5.0]]), arrays([[1.0], [5.0, 0.0]])
     assert improvement(reference, arm, "higher") == (1 + 0.25) / 2
     assert improvement(reference, arm, "lower") == (0 + 0.75) / 2
+    assert improvement(arrays([[0.3]]), arrays([[0.1 + 0.2]]), "higher") == 0.5  # rounding alone, as of two arms
 
 
 @given(tasks, st.sampled_from(["higher", "lower"]))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from shop import SmokeRun, Workshop, files, outcome
+from shop import SmokeRun, Workshop, files, outcome, wrapped
 
 PLACE = Path("toy/toy/coord/seed-0")
 
@@ -91,6 +91,16 @@ def test_overwrite_starts_anew(workshop: Workshop, tmp_path: Path) -> None:
     assert outcome(tmp_path / PLACE)["weights"] != before["weights"]
     assert workshop.toy("--root", tmp_path, "--overwrite").wait() == 0
     assert outcome(tmp_path / PLACE) == before
+
+
+def test_overwrite_deletes_nothing_where_the_new_run_cannot_be_built(workshop: Workshop, tmp_path: Path) -> None:
+    assert workshop.toy("--root", tmp_path).wait() == 0
+    before = files(tmp_path / PLACE)
+    broken = wrapped("costs", "from sandbox.base.errors import UserError\ndef new(self): raise UserError('no data')")
+    again = workshop.toy("--root", tmp_path, "--overwrite", before=broken)
+    assert again.wait() == 2
+    assert again.complaints() == ["error: no data"]
+    assert files(tmp_path / PLACE) == before
 
 
 def test_an_overwriting_that_is_killed_can_be_repeated(workshop: Workshop, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 
 def crash(tell: object) -> None:
@@ -14,3 +15,8 @@ def double(value: int, tell: object) -> int:
 
 def divide(value: int, tell: object) -> float:
     return value / 0
+
+
+def chatter(tell: object) -> int:
+    """Says more than a pipe holds."""
+    return sys.stderr.write("x" * 300_000)
