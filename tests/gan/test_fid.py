@@ -83,7 +83,7 @@ def test_the_network_is_read_from_a_file(weights: Path) -> None:
 
 
 def test_what_is_wrong_with_the_weights_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"nowhere.pth is not there; .* are wanted: curl .*6726825d.pth"):
+    with pytest.raises(UserError, match=r"nowhere.pth is not there: .* are wanted: curl .*6726825d.pth"):
         inception("nowhere.pth")
     for name, content, line in (("text.pth", b"no weights", "neither torch's"), ("empty.pth", b"", "is empty")):
         (tmp_path / name).write_bytes(content)
