@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -67,7 +68,7 @@ def guarded(main: Callable[[], object]) -> NoReturn:
         code = _complain(_of_the_system(error), 1)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing in ("sandbox", *sys.stdlib_module_names, ""):
+        if not missing or find_spec(missing):
             code = _complain(_unforeseen(error), 1)
         else:  # the Python of the system in place of the environment's
             code = _complain(f"the package {missing} is not installed in {sys.executable}: make demo sets up .venv, "

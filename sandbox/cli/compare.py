@@ -11,6 +11,7 @@ The first arm is the reference that the others are compared with. A run is the o
 under the same settings: both find and continue each other's.
 """
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -88,8 +89,8 @@ def found_on_disk(plan: Plan) -> Plan:
     places |= {shelf for cell in plan.cells() for shelf in plan.shelves(cell)}
     names = {path.name.removesuffix(".json") for place in places for path in place.glob("seed-*")
              if path.suffix == ".json" or (path / "config.yaml").is_file()}  # fmt: skip
-    numbers = {int(name[5:]) for name in names if name[5:].isdecimal() and len(name) <= len(f"seed-{SEEDS}")}
-    there = sorted(seed for seed in numbers if seed < SEEDS and f"seed-{seed}" in names)  # seed-03 is none
+    seeds = (re.fullmatch(r"seed-(0|[1-9][0-9]{0,9})", name) for name in names)  # seed-03 is none
+    there = sorted(seed for found in seeds if found and (seed := int(found[1])) < SEEDS)
     reported = [seed for seed in there if seed < CHOOSING or seed in plan.seeds] or there
     if not options.named_seeds:
         if pilots := ", ".join(str(seed) for seed in there if seed not in reported):

@@ -13,11 +13,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sandbox.report.comparison import Comparison, Contrast, judged, lost
+from sandbox.report.comparison import Comparison, Contrast, judged
 from sandbox.report.needed import what_it_takes, why_not_small
 from sandbox.report.stats import paired
 from sandbox.report.tables import Table, contrast_rows, direction, margins, score_digits
 from sandbox.report.texts import number
+from sandbox.report.verdicts import Lost
 
 Weights = Mapping[str, float]
 
@@ -43,10 +44,8 @@ def combined(c: Comparison) -> list[Contrast]:
 def _contrast(c: Comparison, name: str, weights: Weights, task: str | None) -> Contrast:
     values = {arm: c.values(c.primary.tag, arm, task) for arm in weights}
     sides = [_side(weights, values, sign) for sign in (-1, 1)]
-    both = sides[0].keys() & sides[1].keys()
-    of_both = [{seed: side[seed] for seed in sorted(both)} for side in sides]
-    stats, equal = paired(of_both[0], of_both[1], c.primary.better), c.equal(task, tuple(weights), of_both)
-    return Contrast(task, name, c.primary, stats, math.nan, None, equal, lost=lost(*sides))
+    stats, equal = paired(sides[0], sides[1], c.primary.better), c.equal(task, tuple(weights), sides)
+    return Contrast(task, name, c.primary, stats, math.nan, None, equal, lost=Lost.between(*sides))
 
 
 def _side(weights: Weights, values: Mapping[str, Mapping[int, float | None]], sign: int) -> dict[int, float | None]:

@@ -11,7 +11,16 @@ from sandbox.experiment.run import Run, State
 from sandbox.experiment.spec import Captions, Margin, Score, study_spec
 from sandbox.launcher.plan import Cell
 from sandbox.report.stats import CONCLUDING, Paired, Summary, holm, paired, summarise
-from sandbox.report.verdicts import NOTHING_LOST, Equivalence, Lost, Verdict, at_bound, equivalence, family, verdict
+from sandbox.report.verdicts import (
+    NOTHING_LOST,
+    Equivalence,
+    Lost,
+    Verdict,
+    at_bound,
+    equivalence,
+    family,
+    verdict,
+)
 
 Budget = Literal["steps", "macs", "none"]
 
@@ -184,6 +193,10 @@ class Comparison:
         """Every arm against the reference, by score (the primary first), task and arm."""
         return list(self._every)
 
+    def primary_contrasts(self) -> list[Contrast]:
+        """Those of the primary score."""
+        return [item for item in self._every if item.score.primary]
+
     @cached_property
     def _every(self) -> list[Contrast]:
         return [contrast for score in self.scores for contrast in self._contrasts(score)]
@@ -211,7 +224,7 @@ class Comparison:
         values = [self.values(score.tag, name, task) for name in (self.reference, arm)]
         result = paired(values[0], values[1], score.better)
         equal = self.equal(task, (self.reference, arm), values) if score.primary else None
-        return Contrast(task, arm, score, result, math.nan, None, equal, lost=lost(*values))
+        return Contrast(task, arm, score, result, math.nan, None, equal, lost=Lost.between(*values))
 
     def equal(
         self, task: str | None, arms: Sequence[str], sides: Sequence[Mapping[int, float | None]]
@@ -259,13 +272,6 @@ class Comparison:
         if row.state != "complete":
             return "no complete run"
         return "has no value" if row.scores.get(self.primary.tag) is None else self.failing(row)
-
-
-def lost(reference: Mapping[int, float | None], arm: Mapping[int, float | None]) -> Lost:
-    """The seeds at which only one of two has a value."""
-    ours, theirs = ({seed for seed, value in part.items() if value is not None and not math.isnan(value)}
-                    for part in (arm, reference))  # fmt: skip
-    return Lost(tuple(sorted(theirs - ours)), tuple(sorted(ours - theirs)))
 
 
 def judged(items: Sequence[Contrast]) -> list[Contrast]:

@@ -37,14 +37,9 @@ def gather(plan: Plan, failed: Mapping[Cell, str], command: str) -> Comparison:
     check_places(rows, plan)
     refuse_mixed_precision([row.run for row in rows if row.run])
     refuse_mixed_data([row.run for row in rows if row.run])
-    there = [weights.keys() <= set(plan.arms) for weights in plan.experiment.contrasts.values()]
-    combinations = (
-        {}
-        if plan.options.sweep or not there or not there[0]
-        else {  # the first one alone may conclude
-            name: weights for (name, weights), has in zip(plan.experiment.contrasts.items(), there, strict=True) if has
-        }
-    )
+    contrasts = {} if plan.options.sweep else plan.experiment.contrasts
+    kept = {name: weights for name, weights in contrasts.items() if weights.keys() <= set(plan.arms)}
+    combinations = kept if list(kept)[:1] == list(contrasts)[:1] else {}  # a file's first contrast alone may conclude
     return Comparison(plan.experiment.study, plan.name, plan.folder, config_title(plan.experiment.path), command,
                       plan.arms, plan.tasks, plan.seeds, plan.scores(), _budget(plan, rows), rows,
                       combinations=combinations)  # fmt: skip

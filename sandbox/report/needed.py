@@ -23,8 +23,8 @@ def what_it_takes(c: Comparison, item: Contrast, arms: Sequence[str]) -> str:
     if (told and not item.equal.for_pairs) or len(differences) < 2:
         return told
     sd = 0.0 if item.stats.low == item.stats.high else float(np.std(differences, ddof=1))
-    needed, compared = pairs_needed(sd, item.equal.margin, max(1, item.compared)), item.compared
-    family = f"{POWER:.0%} power{f', {compared} comparisons' if compared > 1 else ''}"
+    needed = pairs_needed(sd, item.equal.margin, max(1, item.compared))
+    family = f"{POWER:.0%} power{f', {item.compared} comparisons' if item.compared > 1 else ''}"
     if needed is None:
         return f"{told} At this spread more than {MOST_PAIRS:,} pairs would not settle it ({family})."
     more = max(0, needed - item.equal.pairs)

@@ -47,7 +47,7 @@ def write_report(comparison: Comparison) -> Path:
     folder = comparison.folder
     folder.mkdir(parents=True, exist_ok=True)
     contrasts = comparison.contrasts()
-    primary = [item for item in contrasts if item.score.primary]
+    primary = comparison.primary_contrasts()
     pictures = {
         "scores": draw(lambda: plots.scores_figure(comparison, primary)),
         "curves": draw(lambda: plots.curves_figure(comparison)),
@@ -178,7 +178,7 @@ def _view(
     files: Mapping[str, bytes | str | None],
 ) -> dict[str, Any]:
     """Everything that the templates show, as finished texts."""
-    primary = [item for item in contrasts if item.score.primary]
+    primary = c.primary_contrasts()
     differs, shared = tables.config_tables(c)
     notes = dict.fromkeys(f"{row.cell.arm}: {row.costs['note']}" for row in c.rows if row.costs.get("note"))
     tasks = f", {plural(len(c.tasks), 'task')}" if c.tasks != (None,) else ""

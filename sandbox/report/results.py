@@ -203,14 +203,14 @@ def _beside(rows: list[tuple[str, str, str]]) -> Table:
 
 
 def _warned(c: Comparison, s: Sources) -> list[str]:
-    return missing_runs(c) if s.variants else warnings(c, [item for item in c.contrasts() if item.score.primary])
+    return missing_runs(c) if s.variants else warnings(c, c.primary_contrasts())
 
 
 def _tables(c: Comparison, s: Sources) -> list[Table]:
     if s.variants:
         return [spread_table(c, s.variants)]
     contrasts = c.contrasts()
-    primary = [item for item in contrasts if item.score.primary]
+    primary = c.primary_contrasts()
     found = (tables.primary_table(c), combined_table(c), tables.contrast_table(c, primary), tables.over_tasks_table(c),
              tables.others_table(c, contrasts))  # fmt: skip
     return [table for table in found if table is not None]

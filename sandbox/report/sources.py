@@ -180,7 +180,7 @@ def work_out(folder: Path) -> None:
 
 def _write(c: Comparison, folder: Path, head: Mapping[str, Any]) -> None:
     variants = head["variants"]
-    primary = [] if variants else [item for item in c.contrasts() if item.score.primary]
+    primary = [] if variants else c.primary_contrasts()
     drawn = {} if variants else {"scores.svg": draw(lambda: plots.scores_figure(c, primary)),
                                  "curves.svg": draw(lambda: plots.curves_figure(c)),
                                  "tasks.svg": draw(lambda: tasks_figure(c))}  # fmt: skip
@@ -242,7 +242,7 @@ def read_sources(folder: Path) -> tuple[Sources, Comparison, Tree]:
     figures = tree(c, sources.variants)
     if changed := next(_differences(sources.figures, plain(figures)), None):
         raise UserError(f"{folder}/comparison.json is not what scores.csv gives: {changed} {again}")
-    primary = [] if sources.variants else [item for item in c.contrasts() if item.score.primary]
+    primary = [] if sources.variants else c.primary_contrasts()
     if not sources.variants and sources.conclusions != conclusions(c, primary):
         raise UserError(f"{folder}/comparison.json concludes something else than scores.csv gives {again}")
     with required():

@@ -6,7 +6,7 @@ as low as -margin nor as high as +margin. Absence of the first is not the second
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -75,6 +75,13 @@ class Lost(NamedTuple):
 
     arm: tuple[int, ...] = ()
     reference: tuple[int, ...] = ()
+
+    @classmethod
+    def between(cls, reference: Mapping[int, float | None], arm: Mapping[int, float | None]) -> "Lost":
+        """Of the values of two sides by seed; None and NaN are none."""
+        ours, theirs = ({seed for seed, value in part.items() if value is not None and not math.isnan(value)}
+                        for part in (arm, reference))  # fmt: skip
+        return cls(tuple(sorted(theirs - ours)), tuple(sorted(ours - theirs)))
 
 
 NOTHING_LOST = Lost()
