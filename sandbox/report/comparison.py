@@ -20,6 +20,7 @@ from sandbox.report.verdicts import (
     equivalence,
     family,
     verdict,
+    with_coordinates,
 )
 
 Budget = Literal["steps", "macs", "none"]
@@ -197,13 +198,19 @@ class Comparison:
         """Those of the primary score."""
         return [item for item in self._every if item.score.primary]
 
+    def coordinate_contrasts(self) -> list[Contrast]:
+        """Arms with coordinates against the same without, but for the reference; described, by score, task and arm."""
+        pairs = [(arm, twin) for arm in self.arms[1:] if (twin := with_coordinates(arm)) in self.arms]
+        cells = [(score, task, arm, twin) for score in self.scores for task in self.tasks for arm, twin in pairs]
+        return [replace(self._contrast(score, task, twin, arm), equal=None) for score, task, arm, twin in cells]
+
     @cached_property
     def _every(self) -> list[Contrast]:
         return [contrast for score in self.scores for contrast in self._contrasts(score)]
 
     def _contrasts(self, score: Score) -> list[Contrast]:
         cells = [(task, arm) for task in self.tasks for arm in self.arms[1:]]
-        found = [self._contrast(score, task, arm) for task, arm in cells]
+        found = [self._contrast(score, task, arm, self.reference) for task, arm in cells]
         if not score.primary or self.combinations:
             return [replace(item, equal=None) for item in found]
         families: dict[str, list[int]] = {}
@@ -220,10 +227,10 @@ class Comparison:
             return self.recorded.failed.get(str(row.cell), "")
         return study_spec(self.study).failed(row.run.config, row.scores) if row.run else ""
 
-    def _contrast(self, score: Score, task: str | None, arm: str) -> Contrast:
-        values = [self.values(score.tag, name, task) for name in (self.reference, arm)]
+    def _contrast(self, score: Score, task: str | None, arm: str, other: str) -> Contrast:
+        values = [self.values(score.tag, name, task) for name in (other, arm)]
         result = paired(values[0], values[1], score.better)
-        equal = self.equal(task, (self.reference, arm), values) if score.primary else None
+        equal = self.equal(task, (other, arm), values) if score.primary else None
         return Contrast(task, arm, score, result, math.nan, None, equal, lost=Lost.between(*values))
 
     def equal(

@@ -32,6 +32,7 @@ from sandbox.report import gallery, plots, tables
 from sandbox.report.across import tasks_figure
 from sandbox.report.combined import combined, combined_conclusions, combined_table
 from sandbox.report.comparison import Comparison, Contrast
+from sandbox.report.coordinates import coordinates_table
 from sandbox.report.gallery import embedded
 from sandbox.report.needed import what_it_takes, why_not_small
 from sandbox.report.stats import BOOTSTRAP_FROM, CONCLUDING
@@ -194,6 +195,7 @@ def _view(
             "primary": tables.primary_table(c),
             "combined": combined_table(c),
             "contrasts": tables.contrast_table(c, primary),
+            "coordinates": coordinates_table(c),
             "over_tasks": tables.over_tasks_table(c),
             "seeds": tables.seeds_table(c, primary),
             "others": tables.others_table(c, contrasts),

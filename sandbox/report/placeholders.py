@@ -2,6 +2,7 @@
 
     [task.]arm.score.mean               or sd, low, high (of the interval), median, least, most, n
     [task.]arm.score.difference.mean    from the reference: or low, high, p, p_sign_flip, pairs, improvement
+    [task.]arm.score.coordinates.mean   from the same arm without coordinates, where that is not the reference: as above
     [task.]arm.verdict, .p              of the primary score, with what Holm's correction makes of its p
     [task.]arm.seconds, .parameters.N   and other costs, means over the runs
     [task.]real.score                   of real data
@@ -80,6 +81,9 @@ def tree(c: Comparison, variants: Mapping[str, str]) -> Tree:
     """
     contrasts = [] if variants else c.contrasts()
     found = {task: _of_task(c, task, variants, contrasts) for task in c.tasks}
+    for item in [] if variants else c.coordinate_contrasts():
+        if (summary := found[item.task][item.arm].get(_key(item.score.tag))) is not None:
+            summary["coordinates"] = _difference(item, summary["mean"].digits)
     for item in combined(c):
         digits = digits_of(
             v for arm in c.arms for v in c.values(item.score.tag, arm, item.task).values() if v is not None

@@ -19,6 +19,7 @@ from sandbox.experiment.document import read_document
 from sandbox.report import tables
 from sandbox.report.combined import combined_table
 from sandbox.report.comparison import Comparison
+from sandbox.report.coordinates import coordinates_table
 from sandbox.report.page import captions, missing_runs, render, warnings
 from sandbox.report.placeholders import Tree, fill
 from sandbox.report.sources import Sources, read_sources
@@ -211,8 +212,8 @@ def _tables(c: Comparison, s: Sources) -> list[Table]:
         return [spread_table(c, s.variants)]
     contrasts = c.contrasts()
     primary = c.primary_contrasts()
-    found = (tables.primary_table(c), combined_table(c), tables.contrast_table(c, primary), tables.over_tasks_table(c),
-             tables.others_table(c, contrasts))  # fmt: skip
+    found = (tables.primary_table(c), combined_table(c), tables.contrast_table(c, primary), coordinates_table(c),
+             tables.over_tasks_table(c), tables.others_table(c, contrasts))  # fmt: skip
     return [table for table in found if table is not None]
 
 

@@ -212,8 +212,12 @@ def family(reference: str, arm: str) -> str:
     The reference with coordinates (``coord`` of ``conv``, ``NAME_coord`` of any other ``NAME``) is a family of its own,
     all other arms are a second one.
     """
-    twin = "coord" if reference == "conv" else f"{reference}_coord"
-    return f"{arm} against {reference}" if arm == twin else "the other arms"
+    return f"{arm} against {reference}" if arm == with_coordinates(reference) else "the other arms"
+
+
+def with_coordinates(arm: str) -> str:
+    """The name of the arm that differs from one by its coordinates alone."""
+    return "coord" if arm == "conv" else f"{arm}_coord"
 
 
 def at_bound(arms: Sequence[Sequence[float]], bound: float | None, margin: float) -> bool:
