@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Bool, Float, Float64, UInt8
 
 from sandbox.data.shapes import Factors
 from sandbox.scores.objects import parse
@@ -19,19 +19,33 @@ class PositionError:
     """See `position_error`.
 
     Attributes:
-        errors: (n, 2) pixels, of the red and the blue object.
-        missing: share of objects that could not be located, 0 to 1.
-        right_kind: share of objects that look more like their own kind than like the other, 0 to 1.
+        errors: (n, 2) pixels, of the red and the blue object; of some of them alone (objects,), see `of`.
+        located: whether each could be located.
+        alike: whether each looks more like its own kind than like the other.
     """
 
-    errors: Float64[np.ndarray, "n 2"]
-    missing: float
-    right_kind: float
+    errors: Float64[np.ndarray, "*objects"]
+    located: Bool[np.ndarray, "*objects"]
+    alike: Bool[np.ndarray, "*objects"]
 
     @property
     def mean(self) -> float:
         """Mean over images and objects: the score."""
         return float(self.errors.mean())
+
+    @property
+    def missing(self) -> float:
+        """Share of objects that could not be located, 0 to 1."""
+        return float(1 - self.located.mean())
+
+    @property
+    def right_kind(self) -> float:
+        """Share of objects that look more like their own kind than like the other, 0 to 1."""
+        return float(self.alike.mean())
+
+    def of(self, objects: Bool[np.ndarray, "n 2"]) -> "PositionError":
+        """The same of some objects alone."""
+        return PositionError(self.errors[objects], self.located[objects], self.alike[objects])
 
 
 def position_error(images: UInt8[np.ndarray, "n 3 h w"], factors: Factors) -> PositionError:
@@ -51,7 +65,7 @@ def position_error(images: UInt8[np.ndarray, "n 3 h w"], factors: Factors) -> Po
     objects = parse(images)
     distance = np.linalg.norm(objects.centres - factors.centres, axis=-1)
     errors = np.where(objects.located, distance, GUESS)
-    return PositionError(errors, float(1 - objects.located.mean()), float((objects.kinds == factors.kinds).mean()))
+    return PositionError(errors, objects.located, objects.kinds == factors.kinds)
 
 
 def active_units(means: Codes) -> int:

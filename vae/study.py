@@ -27,6 +27,7 @@ from vae.loss import beta_at, kl_divergence, make_likelihood
 from vae.networks import Posterior, make_networks
 from vae.scores import active_units, position_error, readouts
 from vae.spec import VaeConfig
+from vae.unseen import map_of_errors, quadrant_of, unseen_data, unseen_error
 
 _CHUNK = 125  # images at a time outside training: bounds the memory, and fills the cores
 HELD_OUT = 1000  # images of the scores: those after the training images
@@ -51,7 +52,7 @@ class VaeStudy(Study[VaeConfig], Filmed, Between):
         self.likelihood = self.add_network("likelihood", make_likelihood(config), compiled=False)
         parameters = [p for module in self.modules.values() for p in module.parameters() if p.requires_grad]
         self.add_optimiser("vae", self.adam(parameters, config.lr, betas=(config.beta1, config.beta2)))
-        self.data = SortOfClevr(separation=config.separation)
+        self.data = SortOfClevr(separation=config.separation, quadrant=quadrant_of(config.split))
         self._bank: Tensor | None = None
         self.epochs = Epochs(config.images, config.batch, config.seed)
 
@@ -121,13 +122,20 @@ class VaeStudy(Study[VaeConfig], Filmed, Between):
     def preview(self) -> tuple[Picture, dict[str, float]]:
         """Four rows of held-out images, each above its reconstruction, and four of samples from fixed latents.
 
-        The scores are of 256 held-out images and 256 samples.
+        Of ``split: quadrant`` the second pair of rows has an object in the quadrant. The scores are of 256 held-out
+        images and 256 samples.
         """
         shapes = self.data.render(self._held_out(256))
         posterior = self.encode(shapes.images)
         again, samples = self.generate(posterior.mean), self.generate(self._normal(256, "preview"))
-        rows = [shapes.images[:8], again[:8], shapes.images[8:16], again[8:16], samples[:32]]
-        return tile(np.concatenate(rows)[None], (8, 8))[0], {
+        second, found = (shapes.images[8:16], again[8:16]), {}
+        if self.config.split == "quadrant":
+            unseen = unseen_data(self.config).render(np.arange(256))
+            restored = self.reconstruct(unseen.images)
+            second = unseen.images[:8], restored[:8]
+            found = {"preview/unseen_position_error": unseen_error(restored, unseen).mean}
+        rows = [shapes.images[:8], again[:8], *second, samples[:32]]
+        return tile(np.concatenate(rows)[None], (8, 8))[0], found | {
             "preview/position_error": position_error(again, shapes).mean,
             "preview/elbo": self._bound(shapes.images, posterior)["test_elbo"],
             "preview/valid": metrics.validity(samples).valid,
@@ -205,6 +213,11 @@ class VaeStudy(Study[VaeConfig], Filmed, Between):
             **self._readouts(posterior.mean.cpu().numpy(), held_out),
             "active_units": active_units(posterior.mean.cpu().numpy()),
         }
+        if self.config.split == "quadrant":
+            unseen = unseen_data(self.config).render(np.arange(HELD_OUT))
+            beyond = unseen_error(self.reconstruct(unseen.images), unseen)
+            scores |= {"unseen_position_error": beyond.mean, "unseen_missing": beyond.missing,
+                       "unseen_right_kind": beyond.right_kind}  # fmt: skip
         return {f"score/{name}": float(value) for name, value in scores.items()} | {
             "real/valid": metrics.validity(held_out.images).valid,
             "real/position_error": position_error(held_out.images, held_out).mean,
@@ -225,6 +238,13 @@ class VaeStudy(Study[VaeConfig], Filmed, Between):
         train = self.data.render(np.arange(min(FITTED, self.config.images)))
         found = readouts(self.encode(train.images).mean.cpu().numpy(), train, test_codes, test)
         return {f"readout_{name}": value for name, value in found.items()}
+
+    def files(self) -> dict[str, bytes]:
+        """Of ``split: quadrant`` ``places.png``, see `vae.unseen.map_of_errors`."""
+        if self.config.split == "uniform":
+            return {}
+        shapes = SortOfClevr(separation=self.config.separation).render(self._held_out(3 * HELD_OUT))
+        return {"places.png": map_of_errors(self.reconstruct(shapes.images), shapes)}
 
     def examples(self) -> dict[str, Tensor]:
         """Two inputs of each network."""

@@ -22,6 +22,7 @@ from jaxtyping import Bool, Int8, Int64, UInt8
 from sandbox.data.hashing import below, check_indices, check_seed, random_bits
 
 Separation = Literal["clear", "paper"]
+Quadrant = Literal["free", "empty", "occupied"]
 SQUARE, DISC = 0, 1
 KINDS = ("square", "disc")
 PAIRS = 4  # classes of images of two objects, by their kinds
@@ -144,12 +145,13 @@ def _paint(
 class _Scenes:
     """Objects of one radius on a white square canvas, object k in colour k; subclasses set the constants.
 
-    Kinds are drawn once; all centres together are drawn again until the separation holds, so the centres are uniform
-    over those the kinds admit.
+    Kinds are drawn once; all centres together are drawn again until separation and quadrant hold, so the centres are
+    uniform over those that are admitted.
     """
 
     seed: int = 0
     separation: Separation = "clear"
+    quadrant: Quadrant = "free"
 
     size: ClassVar[int]
     radius: ClassVar[int]
@@ -159,8 +161,9 @@ class _Scenes:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        if self.separation not in get_args(Separation):
-            raise ValueError(f"separation is {self.separation!r}; allowed are {', '.join(get_args(Separation))}")
+        for name, names in (("separation", get_args(Separation)), ("quadrant", get_args(Quadrant))):
+            if getattr(self, name) not in names:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(names)}")
 
     def render(self, indices: Int64[np.ndarray, " n"]) -> Shapes:
         """The scenes of these indices, in their order: images (n, 3, size, size) uint8 RGB and the factors.
@@ -214,21 +217,29 @@ class _Scenes:
             bits = random_bits(self.seed, indices[pending], attempt, 2 * kinds.shape[1])
             drawn = self.radius + below(bits, self.size - 2 * self.radius)
             centres[pending] = drawn.reshape(len(pending), -1, 2)
-            pending = pending[~self._separated(centres[pending], kinds[pending])]
+            pending = pending[~self._admitted(centres[pending], kinds[pending])]
         return centres
 
-    def _separated(
+    @classmethod
+    def in_quadrant(cls, centres: Int64[np.ndarray, "n objects 2"]) -> Bool[np.ndarray, "n objects"]:
+        """Whether an object's centre lies in the lower right quadrant: both coordinates at ``size // 2`` or beyond."""
+        inside: Bool[np.ndarray, "n objects"] = np.all(centres >= cls.size // 2, axis=-1)
+        return inside
+
+    def _admitted(
         self, centres: Int64[np.ndarray, "n objects 2"], kinds: Int64[np.ndarray, "n objects"]
     ) -> Bool[np.ndarray, " n"]:
-        """Whether every pair of an image's objects keeps the separation."""
+        """Whether every pair of an image's objects keeps the separation, and the quadrant is as it should be."""
         i, j = np.triu_indices(kinds.shape[1], k=1)
         rows, columns = np.moveaxis(np.abs(centres[:, i] - centres[:, j]), -1, 0)  # (n, pairs) each
         if self.separation == "paper":
             apart = rows * rows + columns * columns >= self.paper_distance**2
         else:
             apart = columns > _reach(self.radius, self.size)[kinds[:, i], kinds[:, j], rows]
-        separated: Bool[np.ndarray, " n"] = apart.all(axis=1)
-        return separated
+        admitted: Bool[np.ndarray, " n"] = apart.all(axis=1)
+        if self.quadrant != "free":
+            admitted &= self.in_quadrant(centres).any(axis=1) == (self.quadrant == "occupied")
+        return admitted
 
 
 @dataclass(frozen=True)
@@ -243,9 +254,11 @@ class SortOfClevr(_Scenes):
         separation: "clear" (default): no pixel of one object lies on, or next to (8-adjacent), a pixel of the other, so
             at least one white pixel is between them. "paper": both centres are drawn again while they are closer than
             20 pixels (Euclidean), as in the paper's released code; objects then overlap in a tenth of the images.
+        quadrant: the lower right one, of rows and columns 32 to 63. "free" (default): it is as any other. "empty": no
+            object's centre is in it. "occupied": at least one is.
 
     Raises:
-        ValueError: the seed or the separation is not one of those.
+        ValueError: the seed, the separation or the quadrant is not one of those.
     """
 
     size = 64
@@ -268,9 +281,10 @@ class ClassicSortOfClevr(_Scenes):
         seed: 0 to 2^64 - 1.
         separation: "clear" (default): no pixel of one object lies on, or next to, a pixel of another. "paper": no two
             centres closer than 10 pixels, as in that version; objects may then overlap.
+        quadrant: as of `SortOfClevr`, rows and columns 37 to 74.
 
     Raises:
-        ValueError: the seed or the separation is not one of those.
+        ValueError: the seed, the separation or the quadrant is not one of those.
     """
 
     size = 75

@@ -107,6 +107,27 @@ def test_factors_are_spread_as_documented(separation: Any) -> None:
     assert abs(rows_to_columns - 1) < 0.02
 
 
+@pytest.mark.parametrize("cls", [SortOfClevr, ClassicSortOfClevr])
+@settings(max_examples=20, deadline=None)
+@given(seed=seeds, rows=indices)
+def test_a_quadrant_is_empty_or_occupied(cls: Any, seed: int, rows: np.ndarray) -> None:
+    free, empty, occupied = (cls(seed, quadrant=name).factors(rows) for name in ("free", "empty", "occupied"))
+    inside = cls.in_quadrant(free.centres).any(1)
+    assert not cls.in_quadrant(empty.centres).any()
+    assert cls.in_quadrant(occupied.centres).any(1).all()
+    np.testing.assert_array_equal(empty.centres[~inside], free.centres[~inside])  # else drawn again
+    np.testing.assert_array_equal(occupied.centres[inside], free.centres[inside])
+    np.testing.assert_array_equal(empty.kinds, occupied.kinds)
+
+
+def test_places_of_a_quadrant_are_all_there_are() -> None:
+    centres = SortOfClevr(quadrant="occupied").factors(np.arange(20_000)).centres.reshape(-1, 2)
+    inside = centres[(centres >= 32).all(1)]
+    assert set(map(tuple, inside.tolist())) == {(row, column) for row in range(32, 54) for column in range(32, 54)}
+    outside = SortOfClevr(quadrant="empty").factors(np.arange(40_000)).centres.reshape(-1, 2)
+    assert len(set(map(tuple, outside.tolist()))) == 44**2 - 22**2
+
+
 def test_seeds_give_unrelated_data() -> None:
     one, two = (SortOfClevr(seed).factors(np.arange(2000)).centres for seed in (0, 1))
     assert (one == two).all(axis=(1, 2)).mean() < 0.01
@@ -191,5 +212,7 @@ def test_bad_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     bad: Any = "half"
     with pytest.raises(ValueError, match="separation is 'half'; allowed are clear, paper"):
         SortOfClevr(separation=bad)
+    with pytest.raises(ValueError, match="quadrant is 'half'; allowed are free, empty, occupied"):
+        SortOfClevr(quadrant=bad)
     with pytest.raises(ValueError, match="split is 'half'; allowed are uniform, quadrant"):
         NotSoClevr().split(bad)

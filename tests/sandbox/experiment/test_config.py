@@ -96,7 +96,7 @@ def test_a_config_is_found_by_name_from_any_folder_and_by_path(tmp_path: Path, m
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("gan/sort_of_clever", ["there are gan/{", ", vae/{sort_of_clevr}, ", "did you mean 'gan/sort_of_clevr'?"]),
+        ("gan/sort_of_clever", ["there are gan/{", ", vae/{sort_of_clevr, ", "did you mean 'gan/sort_of_clevr'?"]),
         ("sort_of_clevr", ["did you mean 'gan/sort_of_clevr'?"]),
         ("gan/sort_of_clevr.yaml", ["no file", "did you mean 'gan/sort_of_clevr'?"]),
         ("nope.yaml", ["no file 'nope.yaml'"]),
