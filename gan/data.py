@@ -24,6 +24,7 @@ from sandbox.data.rooms.rooms import Rooms
 from sandbox.data.shapes import Separation, SortOfClevr
 from sandbox.experiment.content import Content
 from sandbox.scores import samples as metrics
+from sandbox.scores.copies import copies
 from sandbox.scores.warp import warp_coherence
 
 Images = UInt8[np.ndarray, "n 3 h w"]
@@ -69,8 +70,12 @@ class Shapes(Data):
         return self.shapes.render(indices).images
 
     def preview(self, samples: Images) -> dict[str, float]:
-        """The share of valid images."""
-        return {"preview/valid": metrics.validity(samples).valid}
+        """The share of valid images, and of those that repeat none of training."""
+        new = {} if self.config.copies == "allowed" else {"preview/new_valid": self._copies(samples)["new_valid"]}
+        return {"preview/valid": metrics.validity(samples).valid} | new
+
+    def _copies(self, images: Images) -> dict[str, float]:
+        return copies(images, self.shapes.factors(np.arange(self.config.images))).scores()
 
     def scores(self, generate: Generate, paths: UInt8[np.ndarray, "n t 3 h w"]) -> dict[str, float]:
         """Validity, position divergence and coherence."""
@@ -83,6 +88,9 @@ class Shapes(Data):
         )
         scores = {f"score/{k}": v for scored in (metrics.validity(samples), divergence, metrics.coherence(paths))
                   for k, v in scored.scores().items()}  # fmt: skip
+        if self.config.copies == "excluded":
+            scores |= {f"score/{k}": v for k, v in self._copies(samples).items()}
+            scores |= {f"real/{k}": v for k, v in self._copies(real[: metrics.LOCATED]).items()}
         floor = metrics.position_divergence(lambda batch: real[batch * 1000 : (batch + 1) * 1000], centres)
         return scores | {
             "real/valid": metrics.validity(real[: metrics.LOCATED]).valid,

@@ -1,11 +1,12 @@
 """Settings and scores of the GAN study. No torch here: `python -m sandbox.gan --help` reads this module alone."""
 
+from dataclasses import replace
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from sandbox.base.types import CoordLayers, Law, PaddingMode
-from sandbox.data.shapes import Separation
+from sandbox.data.shapes import FEW, Separation
 from sandbox.experiment.config import Config, PathText
 from sandbox.experiment.spec import Margin, Score, StudySpec, no_better_than
 
@@ -57,6 +58,10 @@ class GanConfig(Config):
     decay: float = Field(0.0, ge=0, le=1, description="last share of the steps over which the rates fall to 0 (cosine)")
     ema: float = Field(0.995, ge=0, lt=1, description="decay a step of the averaged generator, which makes the samples")
     images: int = Field(50_000, ge=32, le=10**9, description="training images; image i is always the same")
+    copies: Literal["allowed", "excluded"] = Field(
+        "allowed",
+        description="excluded: valid samples that repeat a training image do not count (shapes, few images)",
+    )
     separation: Separation = Field(
         "clear", description="clear: objects never touch; paper: centres at least 20 px apart (shapes)"
     )
@@ -84,6 +89,8 @@ class GanConfig(Config):
             raise ValueError(f"size is {self.size}: data shapes and architecture paper know 64 alone")
         if self.fid_weights and self.data == "shapes":
             raise ValueError("fid_weights is for data rooms and lsun: in shapes the objects themselves are read")
+        if self.copies == "excluded" and (self.data != "shapes" or self.images > FEW):
+            raise ValueError(f"copies excluded is for data shapes and at most {FEW} images")
         if self.architecture == "paper" and self.coord_layers not in ("first", "all"):
             raise ValueError("coord_layers names layers: that is for architecture matched, not paper")
         if self.architecture == "paper" and (self.stem, self.head) != ("dense", "dense"):
@@ -131,6 +138,14 @@ _SHAPES = (
     Score("score/coherence", "higher", "coherence of paths (share)"),
     Score("score/located", "higher", "located images (share)"),
 )
+_NEW = (
+    replace(_SHAPES[0], tag="score/new_valid", name="valid images that repeat none of training (share)",
+            curve="preview/new_valid", margin=Margin(0.1, "one image in ten: less is not seen in a grid of 64")),
+    Score("score/copies", "lower", "valid images that repeat one of training (share of them)"),
+    Score("score/nearest_training", "higher", "distance of valid images to the nearest of training (pixels, median)"),
+    replace(_SHAPES[0], primary=False, margin=None),
+    *_SHAPES[1:],
+)  # fmt: skip
 # None of these needs downloaded weights; docs/metrics.md says what each can and cannot tell.
 _SCENES = (
     Score("score/room_kid", "lower", "own-feature distance (room_kid)", primary=True, curve="preview/room_kid"),
@@ -148,7 +163,7 @@ _INCEPTION = (
 def scores(config: GanConfig) -> tuple[Score, ...]:
     """The scores of a run's data: what objects are where, or distances of scenes."""
     if config.data == "shapes":
-        return _SHAPES
+        return _SHAPES if config.copies == "allowed" else _NEW
     return _SCENES + _INCEPTION if config.fid_weights else _SCENES
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from sandbox.base.types import CoordLayers, PaddingMode
-from sandbox.data.shapes import Separation
+from sandbox.data.shapes import FEW, Separation
 from sandbox.experiment.config import Config
 from sandbox.experiment.spec import Captions, Margin, Score, StudySpec, no_better_than
 
@@ -113,13 +113,18 @@ _UNSEEN = (
     Score("score/unseen_missing", "lower", "objects of the unseen quadrant that are not found (share)"),
     Score("score/unseen_right_kind", "higher", "objects of the unseen quadrant of the right shape (share)"),
 )
+_COPIES = (
+    Score("score/copies", "lower", "valid samples that repeat an image of training (share of them)"),
+    Score("score/nearest_training", "higher", "distance of valid samples to the nearest of training (pixels, median)"),
+)
 
 
 def scores(config: VaeConfig) -> tuple[Score, ...]:
     """The scores of a run; where training left a quadrant empty, what becomes of objects there comes first."""
+    few = _COPIES if config.images <= FEW else ()
     if config.split == "uniform":
-        return _SEEN
-    return (*_UNSEEN, *(replace(score, primary=False, margin=None) for score in _SEEN))
+        return _SEEN + few
+    return (*_UNSEEN, *(replace(score, primary=False, margin=None) for score in _SEEN), *few)
 
 
 CAPTIONS = Captions(

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from sandbox.base.seeding import keyed_generator
 from sandbox.base.types import PathKind, Picture, Walks
-from sandbox.data.shapes import Factors, SortOfClevr
+from sandbox.data.shapes import FEW, Factors, SortOfClevr
 from sandbox.film.grids import tile
 from sandbox.film.paths import ANCHORS, image_path, latent_path
 from sandbox.scores import samples as metrics
+from sandbox.scores.copies import copies
 from sandbox.train.encoder import Encoder, of_latents
 from sandbox.train.processes import share
 from sandbox.train.schedule import Epochs, cosine_decay
@@ -218,6 +219,8 @@ class VaeStudy(Study[VaeConfig], Filmed, Between):
             beyond = unseen_error(self.reconstruct(unseen.images), unseen)
             scores |= {"unseen_position_error": beyond.mean, "unseen_missing": beyond.missing,
                        "unseen_right_kind": beyond.right_kind}  # fmt: skip
+        if self.config.images <= FEW:
+            scores |= copies(samples, self.data.factors(np.arange(self.config.images))).scores()
         return {f"score/{name}": float(value) for name, value in scores.items()} | {
             "real/valid": metrics.validity(held_out.images).valid,
             "real/position_error": position_error(held_out.images, held_out).mean,

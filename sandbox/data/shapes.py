@@ -26,6 +26,7 @@ Quadrant = Literal["free", "empty", "occupied"]
 SQUARE, DISC = 0, 1
 KINDS = ("square", "disc")
 PAIRS = 4  # classes of images of two objects, by their kinds
+FEW = 5000  # training images: a real image repeats one of so many, to a pixel, in one case of twenty
 _CHUNK = 128  # images painted at a time: a chunk's masks (0.5 MB) stay in the core's own cache
 
 

@@ -18,6 +18,7 @@ from sandbox.base.errors import UserError
 from sandbox.data.rooms.rooms import Rooms
 from sandbox.experiment.file import load_experiment
 from sandbox.experiment.names import find_config
+from sandbox.experiment.spec import study_spec
 from sandbox.train.device import make_fabric
 
 
@@ -78,6 +79,8 @@ def test_the_networks_follow_the_size(size: int, coord: bool) -> None:
         ({"size": 128, "data": "shapes"}, "data shapes and architecture paper know 64 alone"),
         ({"size": 32, "architecture": "paper"}, "know 64 alone"),
         ({"data": "lsum"}, "'rooms' or 'lsun'"),
+        ({"copies": "excluded", "data": "shapes", "size": 64, "images": 5001}, "at most 5000 images"),
+        ({"copies": "excluded", "images": 64}, "for data shapes and at most 5000 images"),
     ],
 )
 def test_what_a_configuration_refuses(fields: dict[str, Any], message: str) -> None:
@@ -201,3 +204,19 @@ def test_captions_tell_drawn_rooms_from_photographs() -> None:
     assert notes == ["", "Data: drawn rooms, a stand-in for LSUN.", "Data: images on the disk under the name bedroom."]
     stand_in = GanConfig(data="lsun", category="drawn_bedroom")
     assert stand_in.data_note == "Data: drawn rooms in LSUN's format, a stand-in for it."
+
+
+def test_with_few_images_copies_do_not_count() -> None:
+    few = GanConfig(images=500, copies="excluded")
+    data = make_data(few)
+    spec = study_spec("gan")
+    assert spec.primary(few).tag == "score/new_valid"
+    assert spec.primary(GanConfig(images=500)).tag == "score/valid"
+    paths = data.images(np.arange(6)).reshape(2, 3, 3, 64, 64)
+    learned = data.scores(lambda count, batch: data.images(np.arange(count) % 500), paths)
+    assert {score.tag for score in spec.scores_of(few)} <= learned.keys()
+    assert (learned["score/valid"], learned["score/new_valid"], learned["score/copies"]) == (1, 0, 1)
+    fresh = data.scores(lambda count, batch: data.images(10_000 + 1000 * batch + np.arange(count)), paths)
+    assert fresh["score/new_valid"] > 0.98
+    assert fresh["real/new_valid"] > 0.98
+    assert data.preview(data.images(np.arange(256))) == {"preview/valid": 1, "preview/new_valid": 0}

@@ -309,3 +309,13 @@ def test_the_first_steps_stay_finite_where_a_sudden_start_did_not(arm: str) -> N
         study = VaeStudy(config.model_copy(update={"rise": rise}), make_fabric("cpu", "32"))
         peaks.append(max(float(study.step(step)["loss/kl"]) for step in range(1, 6)))
     assert peaks[1] < 1000 < peaks[0]  # nats; a right posterior spends about 20
+
+
+def test_with_few_images_it_is_told_whether_samples_repeat_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HELD_OUT", 130)
+    study, spec = make(images=64), study_spec("vae")
+    monkeypatch.setattr(study, "generate", lambda z: study.data.render(np.arange(len(z)) % 64).images)
+    scores = study.evaluate()
+    assert {score.tag for score in spec.scores_of(study.config)} <= scores.keys()
+    assert (scores["score/copies"], scores["score/nearest_training"]) == (1, pytest.approx(0, abs=1e-12))
+    assert "score/copies" not in {score.tag for score in spec.scores_of(VaeConfig())}
