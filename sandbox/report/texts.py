@@ -20,17 +20,23 @@ def number(value: float | None, digits: int, sign: str = "") -> str:
     """A fixed number of decimals; `NOTHING` for None and NaN."""
     if value is None or math.isnan(value):
         return NOTHING
-    while sign and value and digits < 6 and round(value, digits) == 0:
-        digits += 1  # a difference of -0.000 would hide its sign
-    return f"{value + 0.0:{sign}.{digits}f}"
+    if sign:
+        digits = _shown([value], digits)  # a difference of -0.000 would hide its sign
+    return f"{value:{sign}.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
+
+
+def _shown(values: Iterable[float], digits: int) -> int:
+    """As many decimals as it takes to tell each value from zero, or ``digits`` where six do not."""
+    known = [value for value in values if value]
+    enough = (n for n in range(digits, 7) if all(round(value, n) for value in known))
+    return next(enough, digits)
 
 
 def interval_text(low: float, high: float, digits: int, sign: str = "") -> str:
     """``[low, high]``; `NOTHING` where there is none."""
     if math.isnan(low):
         return NOTHING
-    while digits < 6 and any(end != 0 and round(end, digits) == 0 for end in (low, high)):
-        digits += 1  # -0.000 would hide on which side of zero the interval ends
+    digits = _shown([low, high], digits)  # -0.000 would hide on which side of zero the interval ends
     return f"[{number(low, digits, sign)}, {number(high, digits, sign)}]"
 
 
