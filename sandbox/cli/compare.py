@@ -14,7 +14,7 @@ under the same settings: both find and continue each other's.
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,19 +129,14 @@ def _report(comparison: "Comparison") -> Path:
 
 def _report_sweep(comparison: "Comparison", plan: Plan) -> Path:
     from rich.console import Console
-    from rich.text import Text
 
     from sandbox.report.sweep_report import spread_table, write_sweep
 
     report = write_sweep(comparison, plan.experiment)
     spread = spread_table(comparison, plan.experiment.variants)
     for group in spread.groups:
-        table = _rich(
-            f"{comparison.experiment}{f', {group.title}' if group.title else ''}: {spread.caption}", spread.head
-        )
-        for cells in group.rows:
-            table.add_row(*map(Text, cells))
-        Console().print(table)
+        title = f"{comparison.experiment}{f', {group.title}' if group.title else ''}: {spread.caption}"
+        Console().print(_rich(title, spread.head, group.rows))
     print(f"report:      {report}\nTensorBoard: {_tensorboard(comparison)}")
     return report
 
@@ -150,31 +145,57 @@ def _tensorboard(comparison: "Comparison") -> str:
     return f"{Path(sys.executable).parent / 'tensorboard'} --logdir {comparison.root}"
 
 
-def _rich(title: str, head: Sequence[str]) -> "Table":
+def _rich(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
+    """Its figures are never broken into lines; the names of rows and columns may be."""
     from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), box=SIMPLE, title_justify="left")
-    for name in head:
-        table.add_column(Text(name), justify="left" if name == head[0] else "right")
+    table, cells = Table(title=Text(title), box=SIMPLE, title_justify="left"), [*rows]
+    for place, name in enumerate(head):
+        width = max(map(len, (*name.split(), *(row[place] for row in cells)))) if place else None
+        table.add_column(Text(name), justify="right" if place else "left", width=width)
+    for row in cells:
+        table.add_row(*map(Text, row))
     return table
+
+
+def _scores(comparison: "Comparison", task: str | None) -> "Iterator[Table]":
+    """A column an arm where they fit the terminal; else a row an arm, as many scores at a time as fit."""
+    from rich.console import Console
+
+    console = Console()
+    title = f"{comparison.experiment}{f', {task}' if task else ''}: mean ± sd (seeds)"
+    means = {f"{score.name}, {score.better} is better{' (primary)' if score.primary else ''}":
+             {arm: _mean(comparison.summary(score, arm, task)) for arm in comparison.arms}
+             for score in comparison.scores}  # fmt: skip
+
+    def rows(names: Sequence[str]) -> "Table":
+        return _rich(title, ("arm", *names), [(arm, *(means[name][arm] for name in names)) for arm in comparison.arms])
+
+    def fits(table: "Table") -> bool:
+        boundless = console.options.update(width=10_000)  # else nothing is wider than the terminal
+        return console.measure(table, options=boundless).minimum <= console.width
+
+    columns = _rich(title, ("score", *comparison.arms), [(name, *part.values()) for name, part in means.items()])
+    left = list(means)
+    if fits(columns):
+        yield columns
+        left = []
+    while left:
+        count = next((n for n in range(len(left), 1, -1) if fits(rows(left[:n]))), 1)
+        yield rows(left[:count])
+        left = left[count:]
 
 
 def _table(comparison: "Comparison") -> None:
     from rich.console import Console
-    from rich.text import Text
 
     from sandbox.report.combined import combined, formula
 
     for task in comparison.tasks:
-        title = f"{comparison.experiment}{f', {task}' if task else ''}: mean ± sd (seeds)"
-        table = _rich(title, ("score", *comparison.arms))
-        for score in comparison.scores:
-            cells = [comparison.summary(score, arm, task) for arm in comparison.arms]
-            name = f"{score.name}, {score.better} is better{' (primary)' if score.primary else ''}"
-            table.add_row(Text(name), *map(_mean, cells))
-        Console().print(table)
+        for table in _scores(comparison, task):
+            Console().print(table)
     for item in combined(comparison):
         if item.verdict is not None:
             task = f"{item.task}, " if item.task else ""

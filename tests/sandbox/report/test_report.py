@@ -22,6 +22,7 @@ from sandbox.film.encode import encode_gif
 from sandbox.report.comparison import Cell, Comparison
 from sandbox.report.gather import read_row
 from sandbox.report.page import plots, write_report
+from sandbox.report.texts import interval_text, number
 from sandbox.train.tracking import checksum
 
 SCORES = (Score("score/error", "lower", "error", primary=True, curve="preview/error"), Score("score/b", "higher", "b"))
@@ -116,6 +117,20 @@ def report(comparison: Comparison) -> tuple[Page, str]:
 # Numbers
 
 
+@pytest.mark.parametrize(
+    ("value", "sign", "text"),
+    [(-0.0004, "+", "-0.0004"), (0.0004, "", "0.00"), (-0.0004, "", "0.00"), (-3e-7, "+", "0.00"), (0.0, "+", "0.00"),
+     (0.5, "+", "+0.50"), (float("nan"), "+", "-"), (None, "", "-")],
+)  # fmt: skip
+def test_a_difference_keeps_its_sign_while_six_decimals_can_tell_it(value: float | None, sign: str, text: str) -> None:
+    assert number(value, 2, sign) == text
+
+
+def test_an_interval_tells_its_side_of_zero() -> None:
+    assert interval_text(0.0001, 0.02, 2, "+") == "[+0.0001, +0.0200]"
+    assert interval_text(-1e-8, 2e-7, 1, "+") == "[0.0, 0.0]"
+
+
 def test_numbers_agree_with_those_worked_out_here(tmp_path: Path) -> None:
     page, markdown = report(made(tmp_path, {"conv": CONV, "coord": COORD}))
     d = np.array(COORD) - np.array(CONV)
@@ -123,9 +138,9 @@ def test_numbers_agree_with_those_worked_out_here(tmp_path: Path) -> None:
     numbers = [f"{np.mean(COORD):.3f}", f"{np.std(CONV, ddof=1):.3f}", f"{d.mean():+.3f}",
                f"[{d.mean() - half:+.3f}, {d.mean() + half:+.3f}]", ".00781", f"{d[3]:+.3f}", "0.125"]  # fmt: skip
     assert round(2 / 2**8, 5) == 0.00781, "all seeds fall: the sign-flip p"
-    for number in numbers:
-        assert number in page.text
-        assert number in markdown.replace("\\", "")
+    for figure in numbers:
+        assert figure in page.text
+        assert figure in markdown.replace("\\", "")
 
 
 def test_the_csv_holds_every_run(tmp_path: Path) -> None:
