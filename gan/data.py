@@ -21,7 +21,7 @@ from gan.spec import GanConfig
 from sandbox.base.errors import UserError
 from sandbox.data.lsun import open_images
 from sandbox.data.rooms.rooms import Rooms
-from sandbox.data.shapes import Separation, SortOfClevr
+from sandbox.data.shapes import Factors, Separation, SortOfClevr
 from sandbox.experiment.content import Content
 from sandbox.scores import samples as metrics
 from sandbox.scores.copies import copies
@@ -54,8 +54,9 @@ class Data(ABC):
 
 
 @lru_cache(maxsize=1)
-def _centres(separation: Separation, images: int) -> np.ndarray[Any, Any]:
-    return SortOfClevr(separation=separation).factors(np.arange(images)).centres
+def _factors(separation: Separation, images: int) -> Factors:
+    """Those of all training images."""
+    return SortOfClevr(separation=separation).factors(np.arange(images))
 
 
 class Shapes(Data):
@@ -75,12 +76,12 @@ class Shapes(Data):
         return {"preview/valid": metrics.validity(samples).valid} | new
 
     def _copies(self, images: Images) -> dict[str, float]:
-        return copies(images, self.shapes.factors(np.arange(self.config.images))).scores()
+        return copies(images, _factors(self.config.separation, self.config.images)).scores()
 
     def scores(self, generate: Generate, paths: UInt8[np.ndarray, "n t 3 h w"]) -> dict[str, float]:
         """Validity, position divergence and coherence."""
         count = self.config.images
-        centres = _centres(self.config.separation, count)
+        centres = _factors(self.config.separation, count).centres
         real = self.images(np.arange(count, count + 4 * metrics.LOCATED))
         samples = generate(metrics.LOCATED, 0)
         divergence = metrics.position_divergence(

@@ -90,7 +90,7 @@ class GanConfig(Config):
         if self.fid_weights and self.data == "shapes":
             raise ValueError("fid_weights is for data rooms and lsun: in shapes the objects themselves are read")
         if self.copies == "excluded" and (self.data != "shapes" or self.images > FEW):
-            raise ValueError(f"copies excluded is for data shapes and at most {FEW} images")
+            raise ValueError(f"copies excluded is for data shapes and at most {FEW} images, here are {self.images}")
         if self.architecture == "paper" and self.coord_layers not in ("first", "all"):
             raise ValueError("coord_layers names layers: that is for architecture matched, not paper")
         if self.architecture == "paper" and (self.stem, self.head) != ("dense", "dense"):

@@ -56,7 +56,6 @@ class VaeConfig(Config):
     separation: Separation = Field(
         "clear", description="clear: objects never touch; paper: centres at least 20 px apart"
     )
-
     split: Split = Field(
         "uniform", description="quadrant: no object's centre lies in the lower right quadrant of a training image"
     )
@@ -114,6 +113,7 @@ _UNSEEN = (
     Score("score/unseen_right_kind", "higher", "objects of the unseen quadrant of the right shape (share)"),
 )
 _COPIES = (
+    Score("score/new_valid", "higher", "valid samples that repeat no image of training (share)"),
     Score("score/copies", "lower", "valid samples that repeat an image of training (share of them)"),
     Score("score/nearest_training", "higher", "distance of valid samples to the nearest of training (pixels, median)"),
 )

@@ -28,7 +28,7 @@ from vae.loss import beta_at, kl_divergence, make_likelihood
 from vae.networks import Posterior, make_networks
 from vae.scores import active_units, position_error, readouts
 from vae.spec import VaeConfig
-from vae.unseen import map_of_errors, quadrant_of, unseen_data, unseen_error
+from vae.unseen import map_of_errors, unseen_data, unseen_error
 
 _CHUNK = 125  # images at a time outside training: bounds the memory, and fills the cores
 HELD_OUT = 1000  # images of the scores: those after the training images
@@ -53,7 +53,7 @@ class VaeStudy(Study[VaeConfig], Filmed, Between):
         self.likelihood = self.add_network("likelihood", make_likelihood(config), compiled=False)
         parameters = [p for module in self.modules.values() for p in module.parameters() if p.requires_grad]
         self.add_optimiser("vae", self.adam(parameters, config.lr, betas=(config.beta1, config.beta2)))
-        self.data = SortOfClevr(separation=config.separation, quadrant=quadrant_of(config.split))
+        self.data = SortOfClevr(separation=config.separation, quadrant="free" if config.split == "uniform" else "empty")
         self._bank: Tensor | None = None
         self.epochs = Epochs(config.images, config.batch, config.seed)
 

@@ -3,24 +3,18 @@
 The split is that of Liu et al. 2018 (arXiv 1807.03247), section 2, for images of two objects; nobody published it.
 """
 
-import io
-
 import numpy as np
 from jaxtyping import Float64, UInt8
-from PIL import Image
 
-from sandbox.data.shapes import Factors, Quadrant, SortOfClevr
+from sandbox.data.shapes import Factors, SortOfClevr
+from sandbox.film.encode import png
+from sandbox.film.grids import shaded
 from vae.scores import PositionError, position_error
-from vae.spec import Split, VaeConfig
+from vae.spec import VaeConfig
 
 _CELL = 2  # pixels along a cell of the map
 _ZOOM = 10  # of its picture
 _BLACK = 10.0  # pixels of error: half an object
-
-
-def quadrant_of(split: Split) -> Quadrant:
-    """What training images, and the held-out ones of the same law, have in the quadrant."""
-    return "free" if split == "uniform" else "empty"
 
 
 def unseen_data(config: VaeConfig) -> SortOfClevr:
@@ -49,12 +43,7 @@ def errors_by_place(images: UInt8[np.ndarray, "n 3 h w"], factors: Factors) -> F
 
 def map_of_errors(images: UInt8[np.ndarray, "n 3 h w"], factors: Factors) -> bytes:
     """`errors_by_place` as a PNG: white none, black ten pixels and more, blue where nothing is; the quadrant framed."""
-    errors = errors_by_place(images, factors)
-    grey = 255 * (1 - np.nan_to_num(errors) / _BLACK).clip(0, 1)
-    colours = np.where(np.isnan(errors)[..., None], (200, 215, 230), grey[..., None]).astype(np.uint8)
-    large = colours.repeat(_ZOOM, 0).repeat(_ZOOM, 1)
+    picture = shaded(errors_by_place(images, factors), _BLACK, _ZOOM)
     edge = (SortOfClevr.size // 2 - SortOfClevr.radius) // _CELL * _ZOOM
-    large[edge : edge + 2, edge:] = large[edge:, edge : edge + 2] = (213, 94, 0)
-    file = io.BytesIO()
-    Image.fromarray(large).save(file, "PNG")
-    return file.getvalue()
+    picture[edge : edge + 2, edge:] = picture[edge:, edge : edge + 2] = (213, 94, 0)
+    return png(picture)

@@ -1,4 +1,4 @@
-"""Films as looping GIFs and H.264 MP4s."""
+"""Pictures as PNGs, films as looping GIFs and H.264 MP4s."""
 
 import io
 from fractions import Fraction
@@ -6,12 +6,19 @@ from fractions import Fraction
 import numpy as np
 from PIL import Image
 
-from sandbox.base.types import Frames
+from sandbox.base.types import Frames, Picture
 from sandbox.film.grids import frame_size
 
 FORMATS = ("gif", "mp4")
 GIF_LIMIT = 5_000_000  # bytes
 WIDEST = {"gif": 65_535, "mp4": 16_384}  # pixels of an edge: what a GIF can say, what the H.264 encoder takes
+
+
+def png(picture: Picture) -> bytes:
+    """A picture, (h, w, 3) uint8, as a PNG."""
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG")
+    return content.getvalue()
 
 
 def _palette(film: Frames, colours: int) -> Image.Image:

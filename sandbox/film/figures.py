@@ -11,9 +11,6 @@ from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
-from PIL import Image
-
-from sandbox.base.types import Picture
 
 Dash = str | tuple[int, tuple[int, ...]]
 
@@ -75,11 +72,4 @@ def _saved(figure: Figure, kind: str) -> bytes:
     content = io.BytesIO()
     metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
     figure.savefig(content, format=kind, dpi=160, metadata=metadata)
-    return content.getvalue()
-
-
-def png(frame: Picture) -> bytes:
-    """An ``(h, w, 3)`` uint8 picture as a PNG."""
-    content = io.BytesIO()
-    Image.fromarray(frame).save(content, "PNG")
     return content.getvalue()

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from sandbox.base.types import Frames, Sheet
+from sandbox.base.types import Frames, Picture, Sheet
 
 WIDEST = 1800  # pixels of films in a row
 
@@ -27,6 +27,19 @@ def tile(images: UInt8[np.ndarray, "t n 3 h w"], grid: tuple[int, int], gap: int
         y, x = gap + k // columns * (h + gap), gap + k % columns * (w + gap)
         canvas[:, y : y + h, x : x + w] = images[:, k].transpose(0, 2, 3, 1)
     return canvas
+
+
+def shaded(values: Float[np.ndarray, "h w"], black: float, zoom: int = 1) -> Picture:
+    """A map in grey, from white at 0 to black at ``black`` and beyond; pale blue where it is NaN.
+
+    Args:
+        values: (h, w), 0 and more.
+        black: above 0.
+        zoom: pixels of the picture along one of the map's.
+    """
+    grey = 255 * (1 - np.nan_to_num(values) / black).clip(0, 1)
+    colours = np.where(np.isnan(values)[..., None], (200, 215, 230), grey[..., None]).astype(np.uint8)
+    return colours.repeat(zoom, 0).repeat(zoom, 1)
 
 
 def side_by_side(films: Mapping[str, Frames], gap: int = 12, line: int = 22) -> Sheet:

@@ -8,7 +8,7 @@ import numpy as np
 from sandbox.base.files import write_atomically
 from sandbox.base.reading import Unreadable
 from sandbox.data.pictures import NoPicture, read_picture
-from sandbox.film.figures import png
+from sandbox.film.encode import png
 from sandbox.film.grids import side_by_side
 from sandbox.launcher.plan import Cell, Plan
 

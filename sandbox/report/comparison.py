@@ -198,11 +198,11 @@ class Comparison:
         """Those of the primary score."""
         return [item for item in self._every if item.score.primary]
 
-    def coordinate_contrasts(self) -> list[Contrast]:
-        """Arms with coordinates against the same without, but for the reference; described, by score, task and arm."""
+    def coordinate_contrasts(self, score: Score) -> list[Contrast]:
+        """Arms with coordinates against the same without, but for the reference; described, by task and arm."""
         pairs = [(arm, twin) for arm in self.arms[1:] if (twin := with_coordinates(arm)) in self.arms]
-        cells = [(score, task, arm, twin) for score in self.scores for task in self.tasks for arm, twin in pairs]
-        return [replace(self._contrast(score, task, twin, arm), equal=None) for score, task, arm, twin in cells]
+        found = [self._contrast(score, task, twin, arm) for task in self.tasks for arm, twin in pairs]
+        return [replace(item, equal=None) for item in found]
 
     @cached_property
     def _every(self) -> list[Contrast]:

@@ -13,7 +13,7 @@ def coordinates_table(c: Comparison) -> Table | None:
     Beside the reference's own pair, which has a verdict. None where no other arm has its pair with values, or where
     the file declares contrasts itself.
     """
-    pairs = [item for item in c.coordinate_contrasts() if item.score.primary and item.stats.differences]
+    pairs = [item for item in c.coordinate_contrasts(c.primary) if item.stats.differences]
     if c.combinations or not pairs:
         return None
     without = {with_coordinates(arm): arm for arm in c.arms}

@@ -14,8 +14,7 @@ from sandbox.base.errors import one_line, warn
 from sandbox.base.reading import Unreadable
 from sandbox.base.types import Picture, Sheet
 from sandbox.data.pictures import NoPicture, read_gif, read_picture
-from sandbox.film.encode import encode_gif, encode_mp4
-from sandbox.film.figures import png
+from sandbox.film.encode import encode_gif, encode_mp4, png
 from sandbox.film.grids import side_by_side
 from sandbox.report.comparison import Comparison, Row
 

@@ -27,7 +27,8 @@ import jinja2
 
 from sandbox.base.files import write_atomically
 from sandbox.experiment.spec import folder_of
-from sandbox.film.figures import draw, png
+from sandbox.film.encode import png
+from sandbox.film.figures import draw
 from sandbox.report import gallery, plots, tables
 from sandbox.report.across import tasks_figure
 from sandbox.report.combined import combined, combined_conclusions, combined_table

@@ -81,7 +81,7 @@ def tree(c: Comparison, variants: Mapping[str, str]) -> Tree:
     """
     contrasts = [] if variants else c.contrasts()
     found = {task: _of_task(c, task, variants, contrasts) for task in c.tasks}
-    for item in [] if variants else c.coordinate_contrasts():
+    for item in [item for score in c.scores if not variants for item in c.coordinate_contrasts(score)]:
         if (summary := found[item.task][item.arm].get(_key(item.score.tag))) is not None:
             summary["coordinates"] = _difference(item, summary["mean"].digits)
     for item in combined(c):

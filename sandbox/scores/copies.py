@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 from scipy.spatial import KDTree
 
-from sandbox.data.shapes import PAIRS, Factors
+from sandbox.data.shapes import Factors
 from sandbox.scores.objects import parse
 
 NEAR = 1.5  # pixels: a copy's centroids stray by less than one, and a real image's centres by whole ones
@@ -46,12 +46,9 @@ def copies(images: UInt8[np.ndarray, "n 3 h w"], training: Factors) -> Copies:
     """
     objects = parse(images)
     distances = np.full(len(images), np.nan)
-    kinds = 2 * objects.kinds[:, 0] + objects.kinds[:, 1]
-    for pair in range(PAIRS):
-        asked = np.flatnonzero(objects.valid & (kinds == pair))
-        known = training.centres[training.pair_classes == pair].reshape(-1, 4)
-        if len(known) and len(asked):
-            distances[asked] = KDTree(known).query(objects.centres[asked].reshape(-1, 4), p=np.inf)[0]
-        else:
-            distances[asked] = np.inf
+    for kinds in np.ndindex(2, 2):
+        asked = objects.valid & (objects.kinds == kinds).all(axis=1)
+        known = training.centres[(training.kinds == kinds).all(axis=1)].reshape(-1, 4)
+        near = KDTree(known).query(objects.centres[asked].reshape(-1, 4), p=np.inf)[0] if len(known) else np.inf
+        distances[asked] = near
     return Copies(objects.valid, distances)

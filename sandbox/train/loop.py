@@ -1,6 +1,5 @@
 """The loop: steps, progress, logging, checkpoints, resume, guards. `sandbox.train.make` starts it."""
 
-import io
 import math
 import signal
 import sys
@@ -13,7 +12,6 @@ from types import FrameType
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,6 +20,7 @@ from sandbox.base.files import write_atomically
 from sandbox.base.memory import peak_memory_mb
 from sandbox.experiment.run import Run
 from sandbox.experiment.spec import study_spec
+from sandbox.film.encode import png
 from sandbox.train import processes
 from sandbox.train.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from sandbox.train.study import Study
@@ -168,9 +167,7 @@ class Loop:
         picture, scores = self.study.preview()
         self._show(scores)
         images = self.run.config.seen(step)
-        content = io.BytesIO()
-        Image.fromarray(picture).save(content, "PNG")
-        write_atomically(self.run.samples / f"step-{step:08d}.png", content.getvalue())
+        write_atomically(self.run.samples / f"step-{step:08d}.png", png(picture))
         self.tracker.picture("samples", picture, images)
         if scores:
             self.tracker.scalars(scores, images)

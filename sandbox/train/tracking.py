@@ -8,7 +8,6 @@ Events are written here and now, not by torch's SummaryWriter: its thread would 
 what it has not yet written when the process is killed belongs to no mark.
 """
 
-import io
 import json
 import math
 import os
@@ -22,7 +21,6 @@ from typing import Any, Self
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 from pydantic_core import from_json
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -32,6 +30,7 @@ from torch.utils.tensorboard.summary import hparams
 from sandbox.base.errors import warn
 from sandbox.base.files import make_way, naming, write_atomically
 from sandbox.base.reading import Unreadable, read_file
+from sandbox.film.encode import png
 
 # File name -> bytes and their CRC-32; marks of older versions have no checksum.
 Mark = Mapping[str, int | Sequence[int]]
@@ -173,9 +172,7 @@ class Tracker:
 
     def picture(self, tag: str, image: UInt8[np.ndarray, "h w 3"], images: int) -> None:
         """Adds a picture to the Images tab."""
-        content = io.BytesIO()
-        Image.fromarray(image).save(content, "PNG")
-        self.gif(tag, content.getvalue(), (image.shape[0], image.shape[1]), images)
+        self.gif(tag, png(image), (image.shape[0], image.shape[1]), images)
 
     def gif(self, tag: str, content: bytes, size: tuple[int, int], images: int) -> None:
         """Adds a GIF, which plays in the Images tab (``add_video`` writes nothing with moviepy 2). Size: (h, w)."""

@@ -6,7 +6,6 @@ found a mIoU of 23.1 and 12.3; how the smaller answers came back to the image's 
 up, ``valid_cropped`` is trained and scored where it answers.
 """
 
-import io
 import math
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from PIL import Image
 from torch import Tensor, nn
 
 from sandbox.base.errors import UserError
@@ -22,6 +20,8 @@ from sandbox.base.types import AnyPadding, Picture
 from sandbox.data.records import as_text
 from sandbox.data.voc import IGNORED, read_voc
 from sandbox.experiment.content import Content, joined
+from sandbox.film.encode import png
+from sandbox.film.grids import shaded
 from sandbox.nn.coordify import coordify
 from sandbox.nn.padded import make_convolutions
 from vision.classify.study import CHUNK
@@ -34,7 +34,7 @@ from vision.segmentation.spec import BANDS, SegmentationConfig
 
 _PREVIEWED = 128  # test images of a learning curve's mIoU
 _LOST = 34  # rows and columns that the small network loses without padding
-_EDGE = 256  # pixels of the picture of errors
+_EDGE = 256  # pixels of the picture of errors, at most, where the images are smaller
 
 
 class Resized(EncoderDecoder):
@@ -162,12 +162,9 @@ class SegmentationStudy(SegmentStudy[SegmentationConfig]):
     def files(self) -> dict[str, bytes]:
         """``errors.png``: where it errs, white nowhere to black in half of the images; ``errors.csv``: the numbers."""
         shares = self.errors()
-        grey = 255 * (1 - 2 * np.nan_to_num(shares, nan=0.1)).clip(0, 1)
-        colours = np.where(np.isnan(shares)[..., None], (200, 215, 230), grey[..., None]).astype(np.uint8)
-        picture = io.BytesIO()
-        Image.fromarray(colours).resize((_EDGE, _EDGE), Image.Resampling.NEAREST).save(picture, "PNG")
         table = "\n".join(",".join("" if np.isnan(x) else f"{x:.4f}" for x in row) for row in shares)
-        return {"errors.png": picture.getvalue(), "errors.csv": f"{table}\n".encode()}
+        picture = shaded(shares, 0.5, max(1, _EDGE // self.config.size))
+        return {"errors.png": png(picture), "errors.csv": f"{table}\n".encode()}
 
 
 def _middle(counts: Int64[Tensor, "parts classes classes"]) -> float:

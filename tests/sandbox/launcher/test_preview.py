@@ -8,7 +8,7 @@ from shop import WORKSHOP
 
 from sandbox.cli.compare_parser import parse
 from sandbox.data.pictures import read_picture
-from sandbox.film.figures import png
+from sandbox.film.encode import png
 from sandbox.launcher.plan import Cell
 from sandbox.launcher.preview import Preview
 

@@ -39,7 +39,7 @@ def made(root: Path, arms: dict[str, float | None]) -> Comparison:
 
 def test_an_arm_with_coordinates_is_set_against_the_same_without(tmp_path: Path) -> None:
     c = made(tmp_path, {"zeros": 0.0, "reflect": 1.0, "zeros_coord": 0.0, "reflect_coord": 1.0, "other_coord": 3.0})
-    error, border = c.coordinate_contrasts()
+    (error,), (border,) = (c.coordinate_contrasts(score) for score in SCORES)
     assert (error.arm, error.score.tag, border.score.tag) == ("reflect_coord", "score/error", "score/border")
     assert list(error.stats.differences.values()) == pytest.approx(GAIN)
     assert list(border.stats.differences.values()) == pytest.approx([2 * gain for gain in GAIN])
@@ -49,7 +49,7 @@ def test_an_arm_with_coordinates_is_set_against_the_same_without(tmp_path: Path)
 def test_it_is_described_and_the_verdicts_stay(tmp_path: Path) -> None:
     arms = {"conv": 0.0, "coord": 0.0, "wide": 1.0}
     before, after = made(tmp_path, arms), made(tmp_path, arms | {"wide_coord": 1.0})
-    (item, _) = after.coordinate_contrasts()
+    (item,) = after.coordinate_contrasts(SCORES[0])
     assert (item.verdict, item.equal) == (None, None)
     assert conclusions(after, after.primary_contrasts())[0] == conclusions(before, before.primary_contrasts())[0]
     table = coordinates_table(after)
