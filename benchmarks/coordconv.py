@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from machine import machine
+from machine import machine, wait
 from torch import Tensor, nn
 
 from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d
@@ -124,12 +124,11 @@ def make_steps(shape: Shape, setting: Setting) -> list[Callable[[], None]]:
 
 
 def milliseconds(step: Callable[[], None], count: int, device: str) -> float:
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    wait()
+    wait(device)
     began = time.perf_counter()
     for _ in range(count):
         step()
-    wait()
+    wait(device)
     return 1000 * (time.perf_counter() - began) / count
 
 

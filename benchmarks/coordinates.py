@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import machine
+from machine import machine, wait
 
 from sandbox.base.guard import guarded
 from sandbox.cli.flags import Parser, positive, whole_number
@@ -51,6 +51,7 @@ def curve(study: VisionStudy, seconds: float, every: int, enough: float = 2.0) -
     for step in range(1, study.config.steps + 1):
         began = time.perf_counter()
         study.step(step)
+        wait(study.fabric.device.type)
         spent += time.perf_counter() - began
         if step % every == 0 or spent >= seconds or step == study.config.steps:
             points.append((spent, study._scores(study.test)["accuracy"]))
@@ -112,7 +113,7 @@ def main() -> None:
                         help="steps between looks at a plain arm (default: 100), ten at its partner")  # fmt: skip
     parser.add_argument("--json", type=Path, help="writes all numbers there")
     options, settings = parser.parse_known_args()
-    print(machine(), flush=True)
+    print(machine(make("coord", SPLITS[0], options.first_seed, settings).fabric.device.type), flush=True)
     document = measure(options, settings)
     for split in SPLITS:
         runs = document["coord"][split]

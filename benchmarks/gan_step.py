@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import torch
-from machine import machine
+from machine import machine, wait
 from torch import Tensor, nn
 
 from gan.study import GanStudy
@@ -90,15 +90,12 @@ def check_equal(ours: GanStudy, plain: GanStudy) -> None:
 
 
 def seconds(study: GanStudy, first: int, count: int) -> float:
-    def wait() -> None:
-        if study.fabric.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    wait()
+    device = study.fabric.device.type
+    wait(device)
     began = time.perf_counter()
     for step in range(first, first + count):
         study.step(step)
-    wait()
+    wait(device)
     return (time.perf_counter() - began) / count
 
 
@@ -120,7 +117,7 @@ def main() -> None:
     ratio, low, high = statistics.median(ratios), min(ratios), max(ratios)
     print(f"plain {plain_ms:.1f} ms, ours {ours_ms:.1f} ms a step; ratio {ratio:.2f} (rounds {low:.2f} to {high:.2f})")
     if options.json:
-        document = {"machine": machine(str(ours.fabric.device)),
+        document = {"machine": machine(ours.fabric.device.type),
                     "ratio": ratio, "rounds": ratios, "plain_ms": plain_ms, "ours_ms": ours_ms,
                     "threads": torch.get_num_threads(), "device": str(ours.fabric.device)}  # fmt: skip
         options.json.write_text(json.dumps(document, indent=2) + "\n")

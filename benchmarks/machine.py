@@ -12,3 +12,9 @@ def machine(device: str = "cpu") -> str:
     bf16 = "with" if resolve_precision("auto", "cpu") == "bf16" else "no"
     sets = torch.backends.cpu.get_cpu_capability()
     return f"CPU, {sets}, {bf16} bf16 instructions, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def wait(device: str) -> None:
+    """Until the device has done what it was asked: a GPU answers before it has computed."""
+    if device == "cuda":
+        torch.cuda.synchronize()

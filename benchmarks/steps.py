@@ -1,7 +1,7 @@
 """Whole training steps of a coordinate arm against its plain arm, in turn in one run.
 
     python benchmarks/steps.py [--only gan vae padding a2c] [--rounds 15] [--seconds 1.5] [--precision 32]
-                               [--layouts] [--json FILE]
+                               [--compile] [--layouts] [--json FILE]
 
 The default GAN, the VAE, the padding classifier and A2C on Ms. Pac-Man: each as `python -m sandbox.compare` would train
 it, with the settings of its configuration. A round times the same number of steps of both arms, in an order that
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import machine
+from machine import machine, wait
 
 from sandbox.base.guard import guarded
 from sandbox.cli.flags import Parser, positive, whole_number
@@ -36,17 +36,20 @@ PAIRS = {  # config, plain arm, coordinate arm
 }
 
 
-def make(config: str, arm: str, device: str, precision: str) -> Study[Any]:
+def make(config: str, arm: str, device: str, settings: dict[str, Any]) -> Study[Any]:
     experiment = load_experiment(config)
-    settings = experiment.resolve(arm, {"precision": precision}, task=next(iter(experiment.tasks), None))
-    run = Run(Path("nowhere"), experiment.study, experiment.name, arm, precision, settings)
+    config_of_arm = experiment.resolve(arm, settings, task=next(iter(experiment.tasks), None))
+    run = Run(Path("nowhere"), experiment.study, experiment.name, arm, settings["precision"], config_of_arm)
     return build(run, device)
 
 
 def timed(study: Study[Any], first: int, count: int) -> float:
+    device = study.fabric.device.type
+    wait(device)
     began = time.perf_counter()
     for step in range(first, first + count):
         study.step(step)
+    wait(device)
     return (time.perf_counter() - began) / count
 
 
@@ -73,15 +76,17 @@ def measure(sides: list[Study[Any]], rounds: int, least: float) -> dict[str, Any
     return {"ms": medians, "ratio": statistics.median(ratios), "rounds": ratios}
 
 
-def pairs(name: str, device: str, precision: str, layouts: bool) -> Iterator[tuple[str, list[str], list[Study[Any]]]]:
+def pairs(
+    name: str, device: str, settings: dict[str, Any], layouts: bool
+) -> Iterator[tuple[str, list[str], list[Study[Any]]]]:
     """What is compared: its name, what each side is called, the sides."""
     config, *arms = PAIRS[name]
-    made = {arm: make(config, arm, device, precision) for arm in arms}
+    made = {arm: make(config, arm, device, settings) for arm in arms}
     if not layouts:
         yield name, ["conv", "coord"], list(made.values())
         return
     for arm, study in made.items():
-        yield f"{name} {arm}", ["contiguous", "as run"], [contiguous(make(config, arm, device, precision)), study]
+        yield f"{name} {arm}", ["contiguous", "as run"], [contiguous(make(config, arm, device, settings)), study]
 
 
 def main() -> None:
@@ -91,15 +96,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=positive, default=1.5, help="that each side takes in a round, about")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--precision", choices=["auto", "32", "bf16"], default="auto")
+    parser.add_argument("--compile", action="store_true", help="both arms with compiled networks")
     parser.add_argument("--layouts", action="store_true", help="compare memory formats, not arms")
     parser.add_argument("--json", type=Path)
     options = parser.parse()
     device = resolve_device(options.device)
     precision = resolve_precision(options.precision, device)
-    print(f"{machine(device)}, {precision}")
+    settings = {"precision": precision, "compile": options.compile}
+    print(f"{machine(device)}, {precision}{', compiled' if options.compile else ''}")
     found = {}
     for only in options.only:
-        for name, called, sides in pairs(only, device, precision, options.layouts):
+        for name, called, sides in pairs(only, device, settings, options.layouts):
             row = found[name] = measure(sides, options.rounds, options.seconds)
             low, high = min(row["rounds"]), max(row["rounds"])
             times = ", ".join(f"{call} {ms:.1f} ms" for call, ms in zip(called, row["ms"], strict=True))
@@ -107,7 +114,7 @@ def main() -> None:
             ratio = f"ratio {row['ratio']:.3f} (rounds {low:.2f} to {high:.2f})"
             print(f"{name}: {times} a step; {ratio}{goal}", flush=True)
     if options.json:
-        document = {"machine": machine(device), "precision": precision, "pairs": found}
+        document = {"machine": machine(device), **settings, "pairs": found}
         options.json.write_text(json.dumps(document, indent=2) + "\n")
 
 
