@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sandbox.nn.maps import Geometry, convolved_planes, padded, position_map, table_of
-from sandbox.nn.planes import full_precision, is_traced, kept
+from sandbox.nn.planes import counts_calls, full_precision, is_traced, kept
 
 _DOWN: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _UP: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -16,9 +16,7 @@ _LARGE = 2**15  # elements of an output from which on the sum over the batch is 
 
 
 def batch_sum(images: Float[Tensor, "b c *size"]) -> Float[Tensor, "1 c *size"]:
-    """The sum over the batch, in the memory format of ``images``."""
-    if images.device.type != "cpu":
-        return images.sum(0, keepdim=True)
+    """The sum over the batch, in the memory format of ``images``; for a CPU."""
     # On a CPU a product with ones takes from a half (contiguous) to a thirtieth (channels last) of sum()'s time.
     count, dtype = len(images), images.dtype
     ones = kept.get(("ones", count, dtype), lambda: torch.ones(1, count, dtype=dtype))
@@ -49,11 +47,12 @@ def add_map(out: Float[Tensor, "..."], position: Float[Tensor, "1 c *size"]) -> 
         out: ``(b, c, *size)`` or ``(c, *size)``, the fresh result of another operation.
         position: ``(1, c, *size)``, from a layer's ``position_map``.
     """
-    if position.dtype != out.dtype:
+    few = counts_calls(out.device)
+    if position.dtype != out.dtype and not few:  # add_ rounds as well, in a call less and in more time
         position = position.to(out.dtype)
     if out.dim() < position.dim():
         return out.add_(position[0])
-    if out.numel() < _LARGE or is_traced(out, position):
+    if few or out.numel() < _LARGE or is_traced(out, position):
         return out.add_(position)
     result: Tensor = _AddMap.apply(out, position)
     return result

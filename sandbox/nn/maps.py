@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from sandbox.nn.planes import Radius, distance, kept, make_planes, ramp
+from sandbox.nn.planes import Radius, counts_calls, distance, kept, make_planes, ramp
 
 _FEW = 2**15  # elements of a table that is multiplied at once: one product costs less than the interpolation
 _MOST = 2**22  # elements of a table; beyond, a convolution of the planes costs less than the memory
@@ -178,11 +178,13 @@ class Table(NamedTuple):
         size: of the output image.
         values: ``(c * taps, knots)``, the map of each single coordinate weight at the knots of all axes.
         spreads: for each axis ``(windows, knots)``, the way from the knots to the windows; None where all are knots.
+        knots: how many each axis has.
     """
 
     size: tuple[int, ...]
     values: Tensor
     spreads: tuple[Tensor | None, ...]
+    knots: tuple[int, ...]
 
 
 def output_size(geometry: Geometry, size: tuple[int, ...]) -> tuple[int, ...]:
@@ -206,7 +208,8 @@ def _make_table(geometry: Geometry, size: tuple[int, ...], dtype: torch.dtype, d
         return None  # torch says what is wrong
     found = [windows(axis) for axis in axes]
     weights = geometry.coordinates * math.prod(geometry.kernel_size)
-    whole = weights * math.prod(shape) <= _FEW or geometry.radius is not None
+    few = _MOST if counts_calls(device) else _FEW
+    whole = weights * math.prod(shape) <= few or geometry.radius is not None
     spreads: list[Tensor | None] = [None] * len(size)
     if not whole:
         for k, (axis, each) in enumerate(zip(axes, found, strict=True)):
@@ -214,10 +217,11 @@ def _make_table(geometry: Geometry, size: tuple[int, ...], dtype: torch.dtype, d
             if len(knots) < shape[k]:
                 found[k] = Windows(each.pixel[knots], each.one[knots], each.inside[knots])
                 spreads[k] = spread.to(device, dtype)
-    if weights * math.prod(len(each.inside) for each in found) > _MOST:
+    counts = tuple(len(each.inside) for each in found)
+    if weights * math.prod(counts) > _MOST:
         return None
     values = _values(found, size, geometry.radius)
-    return Table(shape, values.to(device, dtype), tuple(spreads))
+    return Table(shape, values.to(device, dtype), tuple(spreads), counts)
 
 
 def _values(found: list[Windows], size: tuple[int, ...], radius: Radius | None) -> Tensor:
@@ -251,17 +255,15 @@ def position_map(
     coordinate: Float[Tensor, "o weights"], bias: Float[Tensor, " o"] | None, table: Table, channels_last: bool
 ) -> Float[Tensor, "1 o *size"]:
     """The coordinates' share of the output, bias included, in the memory format asked for."""
-    counts = [length if spread is None else spread.shape[1]
-              for length, spread in zip(table.size, table.spreads, strict=True)]  # fmt: skip
     # A constant at the knots is that constant between them, so the bias is added there.
     if channels_last:
         factors = table.values.t(), coordinate.t()
         found = torch.mm(*factors) if bias is None else torch.addmm(bias, *factors)
-        found = found.view(1, *counts, len(coordinate))
+        found = found.view(1, *table.knots, len(coordinate))
     else:
         factors = coordinate, table.values
-        found = torch.mm(*factors) if bias is None else torch.addmm(bias[:, None], *factors)
-        found = found.view(1, len(coordinate), *counts)
+        found = torch.mm(*factors) if bias is None else torch.addmm(bias.unsqueeze(1), *factors)
+        found = found.view(1, len(coordinate), *table.knots)
     axes = list(enumerate(table.spreads, start=1 if channels_last else 2))
     # The axis that lies outermost in memory first, or innermost: then one step is one large product.
     for axis, spread in axes if channels_last else axes[::-1]:

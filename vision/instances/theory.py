@@ -9,6 +9,7 @@ both axes: along an axis there are s / gcd(spacing, s) kinds of discs, its phase
 import csv
 import io
 import math
+import statistics
 from math import gcd
 
 import numpy as np
@@ -49,13 +50,14 @@ def distinct_share(vectors: Float[Tensor, "b d h w"], ids: UInt8[Tensor, "b h w"
 
     Rounding is a thousandth of the root mean square distance of all pixels' vectors from their mean.
     """
-    shares = [torch.tensor(math.nan, dtype=torch.float64)]
+    shares = []
     for each, numbers in zip(vectors.split(1), ids.split(1), strict=True):
         spread = each.double().var((2, 3), correction=0).sum().sqrt()
         if int(numbers.amax()) > 1:
             gaps = torch.pdist(mean_vectors(each, numbers)[0])
-            shares.append((gaps > _ROUNDING * spread).double().mean())
-    return float(torch.stack(shares).nanmean())
+            shares.append(float((gaps > _ROUNDING * spread).double().mean()))
+    known = [share for share in shares if not math.isnan(share)]
+    return statistics.fmean(known) if known else math.nan
 
 
 def kinds(centres: Int64[np.ndarray, "n 2"]) -> Int64[np.ndarray, " n"]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from concatenation import concatenate, concatenating, gradients
+from concatenation import assert_equal_to_concatenation, concatenate, concatenating, gradients
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -38,16 +38,6 @@ PADDING_MODES = ["zeros", "reflect", "replicate", "circular"]
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
-
-
-def assert_equal_to_concatenation(layer: CoordConv, x: Tensor, tolerance: float = 1e-10) -> None:
-    x = x.requires_grad_()
-    out, reference = layer(x), concatenating(layer, x)
-    assert out.shape == reference.shape
-    torch.testing.assert_close(out, reference, rtol=0, atol=tolerance)
-    inputs = (x, layer.weight, layer.coordinate_weight, layer.bias)
-    for ours, theirs in zip(gradients(out, *inputs), gradients(reference, *inputs), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
 
 
 @st.composite

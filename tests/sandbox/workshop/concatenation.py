@@ -49,3 +49,14 @@ def concatenating(layer: CoordConv, x: Tensor) -> Tensor:
 def gradients(out: Tensor, *inputs: Tensor | None) -> list[Tensor]:
     cotangent = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
     return list(torch.autograd.grad(out, [each for each in inputs if each is not None], cotangent))
+
+
+def assert_equal_to_concatenation(layer: CoordConv, x: Tensor, tolerance: float = 1e-10) -> None:
+    """Output and gradients agree with those of the concatenating layer."""
+    x = x.requires_grad_()
+    out, reference = layer(x), concatenating(layer, x)
+    assert out.shape == reference.shape
+    torch.testing.assert_close(out, reference, rtol=0, atol=tolerance)
+    inputs = (x, layer.weight, layer.coordinate_weight, layer.bias)
+    for ours, theirs in zip(gradients(out, *inputs), gradients(reference, *inputs), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
