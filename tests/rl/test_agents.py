@@ -101,7 +101,7 @@ def test_minatar_s_arms_pair_and_its_margin_is_of_its_own_references() -> None:
         configs = {arm: plan.experiment.resolve(arm, task=task) for arm in plan.arms}
         for end in ("flatten", "mean", "mean_deep"):
             assert configs[f"conv_{end}"].differs_by_coordinates_alone(configs[f"coord_{end}"])
-        assert all(abs(config.goal - 2_000_000) < config.batch for config in configs.values())
+        assert all(abs(config.goal - 300_000) < config.batch for config in configs.values())
     config = RlConfig(env="minatar:freeway")
     found = margin(config)
     assert found is not None
