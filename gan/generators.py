@@ -89,10 +89,17 @@ class PaperCoordGenerator(nn.Module):
     1x1 convolutions 512, 256, 256, 128, 64, then 3x3 64, 3x3 64 and 1x1 3. 0.44 M parameters, yet about 11 times the
     multiply-adds of `PaperGenerator` as published, 8 times as computed here: what the first layer makes of the latent
     is the same at every pixel, one vector an image. ``(b, latent) -> (b, 3, 64, 64)`` in (-1, 1).
+
+    Args:
+        convs: coordinate convolutions at the first layer.
+        latent: size of the latent vector.
+        before_tanh: in training mode the output is what the authors' code shows its discriminator, numbers of any size;
+            where tanh is saturated it lets no gradient through.
     """
 
-    def __init__(self, convs: Convolutions, latent: int) -> None:
+    def __init__(self, convs: Convolutions, latent: int, before_tanh: bool = False) -> None:
         super().__init__()
+        self.before_tanh = before_tanh
         sizes = [(512, 1), (256, 1), (256, 1), (128, 1), (64, 1), (64, 3), (64, 3), (3, 1)]
         layers: list[nn.Module] = []
         channels = latent
@@ -104,8 +111,9 @@ class PaperCoordGenerator(nn.Module):
     def forward(self, z: Float[Tensor, "b latent"]) -> Images:
         """Images of latents."""
         first, pixels = self.layers[0], z[:, :, None, None].expand(-1, -1, 64, 64)
-        if not isinstance(first, CoordConv2d):
-            return torch.tanh(self.layers(pixels))
-        vectors = nn.functional.conv2d(z[:, :, None, None], first.weight)  # (b, 512, 1, 1)
-        x = first.position_map(pixels).to(vectors.dtype) + vectors
-        return torch.tanh(self.layers[1:](x))
+        if isinstance(first, CoordConv2d):
+            vectors = nn.functional.conv2d(z[:, :, None, None], first.weight)  # (b, 512, 1, 1)
+            x = self.layers[1:](first.position_map(pixels).to(vectors.dtype) + vectors)
+        else:
+            x = self.layers(pixels)
+        return x if self.before_tanh and self.training else torch.tanh(x)

@@ -36,6 +36,9 @@ class GanConfig(Config):
         "all", description="which of their convolutions do: first, all, or names of layers (matched only)"
     )
     with_r: bool = Field(False, description="the radius as a third coordinate")
+    before_tanh: bool = Field(
+        False, description="the discriminator sees the published coordinate generator's output before tanh, as released"
+    )
     padding_mode: PaddingMode = Field("zeros", description="padding of every convolution (not of transposed ones)")
     width: int = Field(16, ge=1, le=512, description="generator channels at the image's size (matched only)")
     d_width: int = Field(32, ge=1, le=512, description="discriminator channels at half the size (matched only)")
@@ -95,6 +98,8 @@ class GanConfig(Config):
             raise ValueError("coord_layers names layers: that is for architecture matched, not paper")
         if self.architecture == "paper" and (self.stem, self.head) != ("dense", "dense"):
             raise ValueError("stem tiled and head pooled are for architecture matched, not paper")
+        if self.before_tanh and not (self.architecture == "paper" and self.coord and "g" in self.coord_in):
+            raise ValueError("before_tanh is for architecture paper with coordinates in the generator")
         return self
 
     @property

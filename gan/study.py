@@ -1,7 +1,8 @@
 """The GAN study: generator and discriminator with plain or coordinate convolutions, on shapes, rooms or LSUN.
 
 Liu et al. 2018 (arXiv 1807.03247), section 5. ``architecture: matched`` gives both arms the same topology;
-``paper`` gives each the network that was published for it; the discriminator always sees what the generator shows.
+``paper`` gives each the network that was published for it. The discriminator sees what the generator shows, unless
+``before_tanh`` asks for what the authors' code does.
 """
 
 from collections.abc import Callable, Iterator
@@ -59,7 +60,10 @@ def make_networks(config: GanConfig) -> tuple[nn.Module, nn.Module]:
     generator: nn.Module
     discriminator: nn.Module
     if paper:
-        generator = (PaperCoordGenerator if g_convs.coord else PaperGenerator)(g_convs, config.latent)
+        generator = (
+            PaperCoordGenerator(g_convs, config.latent, config.before_tanh)
+            if g_convs.coord else PaperGenerator(g_convs, config.latent)
+        )  # fmt: skip
         discriminator = PaperDiscriminator(d_convs)
     else:
         generator = MatchedGenerator(g_convs, config.latent, config.width, config.stem, config.size)

@@ -83,6 +83,14 @@ def test_the_published_networks_have_neither_a_tiled_stem_nor_a_pooled_head(fiel
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "others", [{}, {"architecture": "paper", "coord": False}, {"architecture": "paper", "coord_in": "d"}]
+)
+def test_before_tanh_is_of_the_published_coordinate_generator(others: Mapping[str, object]) -> None:
+    with pytest.raises(UserError, match="before_tanh is for architecture paper with coordinates in the generator"):
+        validated(GanConfig, {"before_tanh": True, **others}, "the command line")
+
+
 # ---- paired designs
 
 

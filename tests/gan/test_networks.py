@@ -42,6 +42,16 @@ def test_the_published_generator_computes_what_the_latent_on_every_pixel_would(d
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
 
 
+def test_only_training_sees_the_published_generator_before_its_tanh() -> None:
+    generator, z = PaperCoordGenerator(FIRST, 8, before_tanh=True), torch.randn(3, 8)
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.mul_(4)
+        raw, shown = generator(z), generator.eval()(z)
+    assert raw.abs().max() > 1
+    torch.testing.assert_close(shown, torch.tanh(raw))
+
+
 @pytest.mark.parametrize(
     "generator",
     [

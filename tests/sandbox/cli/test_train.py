@@ -134,13 +134,14 @@ CHANGED: dict[str, object] = {
 def test_every_setting_has_a_flag_that_reaches_the_config(tmp_path: Path) -> None:
     (tmp_path / "plain.yaml").write_text("study: gan")
     # architecture has stem and head of its own, and copies are of shapes: they cannot be changed beside the others
-    assert set(CHANGED) == set(GanConfig.model_fields) - {"coord", "architecture", "copies"}
-    assert parse("gan", ["--architecture", "paper"]).config.model_dump()["architecture"] == "paper"
+    assert set(CHANGED) == set(GanConfig.model_fields) - {"coord", "architecture", "before_tanh", "copies"}
+    published = parse("gan", ["--architecture", "paper", "--before-tanh"]).config.model_dump()
+    assert (published["architecture"], published["before_tanh"]) == ("paper", True)
     assert parse("gan", ["--copies", "excluded", "--images", "500"]).config.model_dump()["copies"] == "excluded"
     flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in CHANGED.items()]
     config = ["--config", str(tmp_path / "plain.yaml")]
-    assert parse("gan", [*config, *flags]).config.model_dump() == {"coord": True, "architecture": "matched",
-                                                                "copies": "allowed", **CHANGED}  # fmt: skip
+    others = {"coord": True, "architecture": "matched", "before_tanh": False, "copies": "allowed"}
+    assert parse("gan", [*config, *flags]).config.model_dump() == {**others, **CHANGED}
     default = parse("gan", config).config.model_dump()
     assert not [name for name, value in CHANGED.items() if default[name] == value], "each is another than the default"
 
