@@ -183,13 +183,13 @@ class GanStudy(Study[GanConfig], Filmed):
         else:
             if self._bank is None:
                 self._bank = torch.from_numpy(self.data.images(np.arange(self.config.images))).to(device)
-            images = self._bank[indices.to(device)]
+            images = self._bank[indices.to(device, non_blocking=True)]
         return images.float() / 127.5 - 1
 
     def _latents(self, count: int, *key: str | int) -> Float[Tensor, "count latent"]:
         generator = keyed_generator(self.config.seed, *key)
         z = draw_latents(self.config.latent_law, count, self.config.latent, generator)
-        return z.to(self.fabric.device)
+        return z.to(self.fabric.device, non_blocking=True)  # or each step would wait for the one before
 
     # ---- pictures and scores
 

@@ -88,14 +88,14 @@ class VaeStudy(Study[VaeConfig], Filmed, Between):
         if self._bank is None:
             everything = self.data.render(np.arange(self.config.images)).images
             self._bank = torch.from_numpy(everything).to(self.fabric.device)
-        return self._bank[indices.to(self.fabric.device)].float() / 255
+        return self._bank[indices.to(self.fabric.device, non_blocking=True)].float() / 255
 
     def _tensor(self, images: Pictures) -> Float[Tensor, "n 3 64 64"]:
         return torch.from_numpy(images).to(self.fabric.device).float() / 255
 
     def _normal(self, count: int, *key: str | int) -> Latents:
         noise = torch.randn(count, self.config.latent, generator=keyed_generator(self.config.seed, *key))
-        return noise.to(self.fabric.device)
+        return noise.to(self.fabric.device, non_blocking=True)
 
     def _held_out(self, count: int) -> np.ndarray[Any, Any]:
         """Indices that no training image has."""

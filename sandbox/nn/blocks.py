@@ -20,6 +20,7 @@ from sandbox.base.types import CoordLayers, PaddingMode
 from sandbox.nn.convolve import add_map
 from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d
 from sandbox.nn.coordify import convolutions, coordify
+from sandbox.nn.planes import counts_calls
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,11 @@ def place_by_name(networks: Mapping[str, nn.Module], convs: Mapping[str, Convolu
 _TAPS = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 _FOLD = torch.kron(_TAPS, _TAPS)  # (16, 9): the same for both axes at once
 _LOW_PADDING = {"circular": "circular", "replicate": "replicate", "reflect": "replicate"}
-_FOLD_FROM = 64  # pixels: on a smaller image preparing the weight costs more than it saves
+_FOLD_FROM = 64  # pixels: on a smaller image, and on a GPU, preparing the weight costs more than it saves
 
 
 def upsampled_conv(conv: nn.Conv2d, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h2 w2"]:
-    """A 3x3 convolution of the image upsampled by 2 (nearest), without upsampling it.
+    """A 3x3 convolution of the image upsampled by 2 (nearest); on a CPU without upsampling it.
 
     ``(b, in, h, w) -> (b, out, 2h, 2w)``, equal to ``conv(interpolate(x, scale_factor=2))`` to rounding, for plain and
     coordinate convolutions and every padding mode, with 16 multiply-adds instead of 36 for each pixel of ``x``: it is a
@@ -133,7 +134,7 @@ def upsampled_conv(conv: nn.Conv2d, x: Float[Tensor, "b c h w"]) -> Float[Tensor
     """
     if (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups) != ((3, 3), (1, 1), (1, 1), (1, 1), 1):
         raise ValueError(f"a 3x3 convolution with stride 1, padding 1 and one group is needed, not {conv}")
-    if x.shape[-2] * x.shape[-1] < _FOLD_FROM:
+    if x.shape[-2] * x.shape[-1] < _FOLD_FROM or counts_calls(x.device):
         upsampled: Tensor = conv(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
         return upsampled
     weight, bias = conv.weight, None if isinstance(conv, CoordConv2d) else conv.bias

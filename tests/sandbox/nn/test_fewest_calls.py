@@ -6,14 +6,15 @@ import pytest
 import torch
 from concatenation import assert_equal_to_concatenation
 
-from sandbox.nn import convolve, maps, planes
+from sandbox.nn import blocks, convolve, maps, planes
+from sandbox.nn.blocks import Convolutions, upsampled_conv
 from sandbox.nn.coordconv import CoordConv, CoordConv2d, CoordConvTranspose2d
 
 
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The layers go the way of fewest calls, as on a GPU."""
-    for module in (maps, convolve):
+    for module in (blocks, convolve, maps):
         monkeypatch.setattr(module, "counts_calls", lambda device: True)
     planes.kept.clear()
     yield
@@ -46,3 +47,9 @@ def test_the_way_of_a_gpu_rounds_to_the_precision_of_the_output() -> None:
     for coarse, fine in zip(*grads, strict=True):
         assert coarse.dtype == torch.float32
         assert (coarse - fine).norm() < 0.02 * fine.norm()
+
+
+def test_upsampling_is_not_folded() -> None:
+    conv, x = Convolutions(True).conv(3, 4, 3), torch.randn(2, 3, 16, 16)
+    upsampled = torch.nn.functional.interpolate(x, scale_factor=2.0)
+    assert torch.equal(upsampled_conv(conv, x), conv(upsampled))
