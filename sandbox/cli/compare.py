@@ -70,8 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> Path:
             settings = settings_of(plan, comparison.rows) if plan.options.report_only else []
             print(f"exported:    {export(comparison, plan.options.export, plan.experiment.variants, settings)}")
     if failed:
-        cell, line = next(iter(failed.items()))
-        raise RunError(f"{len(failed)} of {len(plan.cells())} runs failed, the others are complete; {cell}: {line}")
+        (cell, line), count = next(iter(failed.items())), len(plan.cells())
+        others = ", the others are complete" if len(failed) < count else ""
+        raise RunError(f"{len(failed)} of {count} runs failed{others}; {cell}: {line}")
     return report
 
 

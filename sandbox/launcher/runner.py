@@ -27,7 +27,8 @@ def make_runs(plan: Plan) -> dict[Cell, str]:
     """Makes the runs that are not complete. Returns what those that failed said.
 
     Raises:
-        UserError: a run's folder holds another configuration or precision; no Ray.
+        UserError: a run's folder holds another configuration or precision; no Ray; every run was refused, so that there
+            is nothing to report.
         Interrupted: Ctrl-C; every run has a checkpoint.
     """
     if announced().size > 1:
@@ -51,13 +52,22 @@ def make_runs(plan: Plan) -> dict[Cell, str]:
         if not whole:
             raise  # a run was killed: what came after its last checkpoint is lost
         raise Interrupted(f"stopped with {screen.summary()}") from None
-    return failed
+    if len(failed) == len(progress) and all(_was_refused(plan, cell, code) for cell, (code, _) in failed.items()):
+        cell, (_, line) = next(iter(failed.items()))
+        raise UserError(f"no run could begin; {cell}: {line}")
+    return {cell: line for cell, (_, line) in failed.items()}
+
+
+def _was_refused(plan: Plan, cell: Cell, code: int) -> bool:
+    """Whether a run's settings or data were wrong, and nothing of it is there."""
+    return code == 2 and not (plan.place(cell) / "config.yaml").exists()
 
 
 def _work(
     pool: Pool, orders: Sequence[Order], screen: Screen, progress: Mapping[Cell, Progress], preview: Preview
-) -> dict[Cell, str]:
-    failed: dict[Cell, str] = {}
+) -> dict[Cell, tuple[int, str]]:
+    """Returns the exit codes of those that failed, and what they said."""
+    failed: dict[Cell, tuple[int, str]] = {}
     for order in orders:
         pool.submit(order)
     left = len(orders)
@@ -66,8 +76,8 @@ def _work(
             left -= 1
             progress[order.cell].end(failed=bool(code))
             if code:
-                failed[order.cell] = order.complaint(code)
-            screen.tell(f"{order.cell}: {f'failed: {failed[order.cell]}' if code else 'complete'}")
+                failed[order.cell] = code, order.complaint(code)
+            screen.tell(f"{order.cell}: {f'failed: {failed[order.cell][1]}' if code else 'complete'}")
         for order in pool.running():
             progress[order.cell].begin()
         if preview.renew():

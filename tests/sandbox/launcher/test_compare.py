@@ -106,6 +106,17 @@ def test_one_run_that_fails_does_not_stop_the_others(workshop: Workshop, tmp_pat
     assert "Traceback" not in command.stderr
 
 
+def test_where_no_run_could_begin_there_is_a_line_and_no_report(workshop: Workshop, tmp_path: Path) -> None:
+    flags = ("--smoke", "--seeds", 1, "--data-root", tmp_path / "nowhere")
+    command = compare(workshop, tmp_path, *flags, config="gan/lsun_small")
+    assert command.wait() == 2
+    assert command.stderr.splitlines()[-1].startswith(
+        "error: no run could begin; conv, seed 0: --data-root: there is no"
+    )
+    assert "inconclusive" not in command.stdout
+    assert not list(tmp_path.rglob("report.html"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 def test_stopped_in_the_middle_nothing_goes_on_and_nothing_is_lost(
