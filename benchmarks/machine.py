@@ -16,5 +16,5 @@ def machine(device: str = "cpu") -> str:
 
 def wait(device: str) -> None:
     """Until the device has done what it was asked: a GPU answers before it has computed."""
-    if device == "cuda":
-        torch.cuda.synchronize()
+    if device != "cpu":
+        torch.accelerator.synchronize()

@@ -99,7 +99,9 @@ class GanConfig(Config):
         if self.architecture == "paper" and (self.stem, self.head) != ("dense", "dense"):
             raise ValueError("stem tiled and head pooled are for architecture matched, not paper")
         if self.before_tanh and not (self.architecture == "paper" and self.coord and "g" in self.coord_in):
-            raise ValueError("before_tanh is for architecture paper with coordinates in the generator")
+            raise ValueError(
+                "before_tanh is for architecture paper with coordinates in the generator; --no-before-tanh puts it off"
+            )
         return self
 
     @property

@@ -30,6 +30,7 @@ from sandbox.film.grids import tile
 from sandbox.film.paths import draw_latents, latent_path
 from sandbox.nn.blocks import Convolutions, place_by_name
 from sandbox.nn.seeding import seed_parameters
+from sandbox.train.device import sent
 from sandbox.train.encoder import Encoder, of_latents
 from sandbox.train.processes import share
 from sandbox.train.schedule import Epochs, cosine_decay
@@ -183,13 +184,13 @@ class GanStudy(Study[GanConfig], Filmed):
         else:
             if self._bank is None:
                 self._bank = torch.from_numpy(self.data.images(np.arange(self.config.images))).to(device)
-            images = self._bank[indices.to(device, non_blocking=True)]
+            images = self._bank[sent(indices, device)]
         return images.float() / 127.5 - 1
 
     def _latents(self, count: int, *key: str | int) -> Float[Tensor, "count latent"]:
         generator = keyed_generator(self.config.seed, *key)
         z = draw_latents(self.config.latent_law, count, self.config.latent, generator)
-        return z.to(self.fabric.device, non_blocking=True)  # or each step would wait for the one before
+        return sent(z, self.fabric.device)
 
     # ---- pictures and scores
 

@@ -11,11 +11,11 @@ posterior is wide.
 from itertools import pairwise
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sandbox.nn.blocks import Convolutions, DownBlock, UpBlock, place_by_name
+from sandbox.nn.planes import full_precision
 from sandbox.nn.seeding import seed_parameters
 from vae.spec import Head, Stem, VaeConfig
 
@@ -40,7 +40,7 @@ class Posterior(NamedTuple):
 
 
 def _in_float32(layers: nn.Module, x: Float[Tensor, "b n"]) -> Float[Tensor, "b m"]:
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x.device):
         out: Tensor = layers(x.float())
         return out
 

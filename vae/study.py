@@ -20,6 +20,7 @@ from sandbox.film.grids import tile
 from sandbox.film.paths import ANCHORS, image_path, latent_path
 from sandbox.scores import samples as metrics
 from sandbox.scores.copies import copies
+from sandbox.train.device import sent
 from sandbox.train.encoder import Encoder, of_latents
 from sandbox.train.processes import share
 from sandbox.train.schedule import Epochs, cosine_decay
@@ -76,8 +77,13 @@ class VaeStudy(Study[VaeConfig], Filmed, Between):
         beta = beta_at(step, self.config)
         norms = self.optimise("vae", recon + beta * kl, "encoder", "decoder")
         self.average_buffers("decoder")
-        losses = {"loss/recon": recon, "loss/kl": kl, "loss/elbo": recon + kl, "beta": torch.tensor(beta)}
-        return {tag: value.detach().to(recon.device) for tag, value in losses.items()} | norms
+        losses = {
+            "loss/recon": recon,
+            "loss/kl": kl,
+            "loss/elbo": recon + kl,
+            "beta": torch.full((), beta, device=recon.device),
+        }
+        return {tag: value.detach() for tag, value in losses.items()} | norms
 
     # ---- data
 
@@ -88,14 +94,14 @@ class VaeStudy(Study[VaeConfig], Filmed, Between):
         if self._bank is None:
             everything = self.data.render(np.arange(self.config.images)).images
             self._bank = torch.from_numpy(everything).to(self.fabric.device)
-        return self._bank[indices.to(self.fabric.device, non_blocking=True)].float() / 255
+        return self._bank[sent(indices, self.fabric.device)].float() / 255
 
     def _tensor(self, images: Pictures) -> Float[Tensor, "n 3 64 64"]:
         return torch.from_numpy(images).to(self.fabric.device).float() / 255
 
     def _normal(self, count: int, *key: str | int) -> Latents:
         noise = torch.randn(count, self.config.latent, generator=keyed_generator(self.config.seed, *key))
-        return noise.to(self.fabric.device, non_blocking=True)
+        return sent(noise, self.fabric.device)
 
     def _held_out(self, count: int) -> np.ndarray[Any, Any]:
         """Indices that no training image has."""

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -21,6 +22,13 @@ from sandbox.launcher.screen import Progress, Screen
 from sandbox.launcher.worker import PATIENCE, Order, write_order
 
 POLL = 0.5  # seconds between two looks at the runs
+
+
+class Failure(NamedTuple):
+    """A run's exit code and what it said last."""
+
+    code: int
+    line: str
 
 
 def make_runs(plan: Plan) -> dict[Cell, str]:
@@ -52,22 +60,21 @@ def make_runs(plan: Plan) -> dict[Cell, str]:
         if not whole:
             raise  # a run was killed: what came after its last checkpoint is lost
         raise Interrupted(f"stopped with {screen.summary()}") from None
-    if len(failed) == len(progress) and all(_was_refused(plan, cell, code) for cell, (code, _) in failed.items()):
-        cell, (_, line) = next(iter(failed.items()))
-        raise UserError(f"no run could begin; {cell}: {line}")
-    return {cell: line for cell, (_, line) in failed.items()}
+    if len(failed) == len(progress) and all(_was_refused(plan, *each) for each in failed.items()):
+        cell, failure = next(iter(failed.items()))
+        raise UserError(f"no run could begin; {cell}: {failure.line}")
+    return {cell: failure.line for cell, failure in failed.items()}
 
 
-def _was_refused(plan: Plan, cell: Cell, code: int) -> bool:
+def _was_refused(plan: Plan, cell: Cell, failure: Failure) -> bool:
     """Whether a run's settings or data were wrong, and nothing of it is there."""
-    return code == 2 and not (plan.place(cell) / "config.yaml").exists()
+    return failure.code == 2 and not (plan.place(cell) / "config.yaml").exists()
 
 
 def _work(
     pool: Pool, orders: Sequence[Order], screen: Screen, progress: Mapping[Cell, Progress], preview: Preview
-) -> dict[Cell, tuple[int, str]]:
-    """Returns the exit codes of those that failed, and what they said."""
-    failed: dict[Cell, tuple[int, str]] = {}
+) -> dict[Cell, Failure]:
+    failed: dict[Cell, Failure] = {}
     for order in orders:
         pool.submit(order)
     left = len(orders)
@@ -76,8 +83,8 @@ def _work(
             left -= 1
             progress[order.cell].end(failed=bool(code))
             if code:
-                failed[order.cell] = code, order.complaint(code)
-            screen.tell(f"{order.cell}: {f'failed: {failed[order.cell][1]}' if code else 'complete'}")
+                failed[order.cell] = Failure(code, order.complaint(code))
+            screen.tell(f"{order.cell}: {f'failed: {failed[order.cell].line}' if code else 'complete'}")
         for order in pool.running():
             progress[order.cell].begin()
         if preview.renew():

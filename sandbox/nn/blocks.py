@@ -20,7 +20,7 @@ from sandbox.base.types import CoordLayers, PaddingMode
 from sandbox.nn.convolve import add_map
 from sandbox.nn.coordconv import CoordConv2d, CoordConvTranspose2d
 from sandbox.nn.coordify import convolutions, coordify
-from sandbox.nn.planes import counts_calls
+from sandbox.nn.planes import full_precision, is_call_bound
 
 
 @dataclass(frozen=True)
@@ -125,20 +125,20 @@ def upsampled_conv(conv: nn.Conv2d, x: Float[Tensor, "b c h w"]) -> Float[Tensor
     """A 3x3 convolution of the image upsampled by 2 (nearest); on a CPU without upsampling it.
 
     ``(b, in, h, w) -> (b, out, 2h, 2w)``, equal to ``conv(interpolate(x, scale_factor=2))`` to rounding, for plain and
-    coordinate convolutions and every padding mode, with 16 multiply-adds instead of 36 for each pixel of ``x``: it is a
-    transposed convolution of stride 2 whose 4x4 kernel holds sums of the 3x3 kernel's taps. The coordinates are those
-    of the upsampled image.
+    coordinate convolutions and every padding mode. On a CPU 16 multiply-adds instead of 36 for each pixel of ``x``: it
+    is a transposed convolution of stride 2 whose 4x4 kernel holds sums of the 3x3 kernel's taps. The coordinates are
+    those of the upsampled image.
 
     Raises:
         ValueError: the convolution is not 3x3 with stride 1, padding 1 and one group.
     """
     if (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups) != ((3, 3), (1, 1), (1, 1), (1, 1), 1):
         raise ValueError(f"a 3x3 convolution with stride 1, padding 1 and one group is needed, not {conv}")
-    if x.shape[-2] * x.shape[-1] < _FOLD_FROM or counts_calls(x.device):
+    if x.shape[-2] * x.shape[-1] < _FOLD_FROM or is_call_bound(x.device):
         upsampled: Tensor = conv(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
         return upsampled
     weight, bias = conv.weight, None if isinstance(conv, CoordConv2d) else conv.bias
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x.device):
         kernel = weight.transpose(0, 1).flatten(2) @ _FOLD.to(weight).T  # (in, out, 16)
         kernel = kernel.unflatten(2, (4, 4))
     padding = 1

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sandbox.nn.maps import Geometry, convolved_planes, padded, position_map, table_of
-from sandbox.nn.planes import counts_calls, full_precision, is_traced, kept
+from sandbox.nn.planes import full_precision, is_call_bound, is_traced, kept
 
 _DOWN: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _UP: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -41,13 +41,13 @@ class _AddMap(torch.autograd.Function):
 
 
 def add_map(out: Float[Tensor, "..."], position: Float[Tensor, "1 c *size"]) -> Float[Tensor, "..."]:
-    """Adds one map to every image of ``out``, in place, rounding it once to the precision of ``out``.
+    """Adds one map to every image of ``out``, in place, in its precision: a CPU rounds the map, a GPU the sum.
 
     Args:
         out: ``(b, c, *size)`` or ``(c, *size)``, the fresh result of another operation.
         position: ``(1, c, *size)``, from a layer's ``position_map``.
     """
-    few = counts_calls(out.device)
+    few = is_call_bound(out.device)
     if position.dtype != out.dtype and not few:  # add_ rounds as well, in a call less and in more time
         position = position.to(out.dtype)
     if out.dim() < position.dim():

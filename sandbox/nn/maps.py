@@ -5,7 +5,8 @@ share of rows and columns is affine inside the image; it differs where a window 
 computed at *knots* alone, the border's windows and the first and the last one inside, for each axis; every other pixel
 lies on a line between two of them. A transposed convolution of stride s has s such lines, one for each phase.
 
-`Table` holds what depends on sizes alone. For a map of few pixels, and for the radius, every pixel is a knot.
+`Table` holds what depends on sizes alone. For a map of few pixels (on a GPU of
+more), and for the radius, every pixel is a knot.
 """
 
 import math
@@ -17,9 +18,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from sandbox.nn.planes import Radius, counts_calls, distance, kept, make_planes, ramp
+from sandbox.nn.planes import Radius, distance, is_call_bound, kept, make_planes, ramp
 
-_FEW = 2**15  # elements of a table that is multiplied at once: one product costs less than the interpolation
+# Elements of a table that is multiplied at once: one product costs less than the interpolation. On a GPU up to more of
+# them; a table of every pixel takes its time on the CPU whenever there is a new size.
+_FEW, _FEW_ON_GPU = 2**15, 2**18
 _MOST = 2**22  # elements of a table; beyond, a convolution of the planes costs less than the memory
 
 
@@ -208,7 +211,7 @@ def _make_table(geometry: Geometry, size: tuple[int, ...], dtype: torch.dtype, d
         return None  # torch says what is wrong
     found = [windows(axis) for axis in axes]
     weights = geometry.coordinates * math.prod(geometry.kernel_size)
-    few = _MOST if counts_calls(device) else _FEW
+    few = _FEW_ON_GPU if is_call_bound(device) else _FEW
     whole = weights * math.prod(shape) <= few or geometry.radius is not None
     spreads: list[Tensor | None] = [None] * len(size)
     if not whole:

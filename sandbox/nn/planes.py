@@ -41,7 +41,11 @@ def is_traced(*tensors: Tensor) -> bool:
 
 
 # Asked once: a compiler that meets the question breaks its graph there (torch 2.11).
-_AUTOCASTING = frozenset(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind))
+_AUTOCASTING = frozenset(
+    kind
+    for kind in ("cpu", "cuda", "mps", "xpu", "hpu", "xla", "mtia", "maia")
+    if torch.amp.is_autocast_available(kind)
+)
 
 
 def autocasts(kind: str) -> bool:
@@ -69,8 +73,8 @@ def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, enabled=False) if torch.compiler.is_compiling() else _Uncast(device.type)
 
 
-def counts_calls(device: torch.device) -> bool:
-    """Whether a layer's time there goes by the number of its operations, not by their size: not a CPU."""
+def is_call_bound(device: torch.device) -> bool:
+    """Whether the number of a layer's calls counts there, not their size: on a GPU, with networks as ours."""
     return device.type not in ("cpu", "meta")
 
 

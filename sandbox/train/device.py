@@ -3,6 +3,7 @@
 import logging
 
 import torch
+from torch import Tensor
 
 from sandbox.base.errors import UserError, nearest
 from sandbox.base.memory import keep_freed_memory
@@ -25,6 +26,12 @@ def resolve_device(device: Device) -> str:
         close = nearest(device, ["auto", *there]) if device not in there else ""
         raise UserError(f"device {device!r} is not available: here are auto, {here}{close}")
     return device
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; on a GPU nobody waits for the copy, and so not for what was asked of it before."""
+    # On mps a source that is freed meanwhile would be read all the same.
+    return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def resolve_precision(precision: str, device: str) -> str:

@@ -109,12 +109,16 @@ class Study(ABC, Generic[C]):
         return {}
 
     def costs(self) -> dict[str, Any]:
-        """Parameters and multiply-adds an image of each network; ``note``, if any, stands at the head of a report."""
+        """Parameters and multiply-adds an image of each network; ``note``, if any, stands at the head of a report.
+
+        Counted as on a CPU, wherever the run computes: a GPU may take another way, and arms must be told alike.
+        """
         inputs = self.examples()
         networks = {name: self.modules[name] for name in inputs} or self.modules
+        on_cpu = {name: deepcopy(networks[name]).cpu() for name in inputs}
         return {
             "parameters": {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()},
-            "multiply_adds_per_image": {name: multiply_adds(deepcopy(networks[name]), x) for name, x in inputs.items()},
+            "multiply_adds_per_image": {name: multiply_adds(on_cpu[name], x.cpu()) for name, x in inputs.items()},
         }
 
     def encoder(self, name: str = "") -> Encoder:

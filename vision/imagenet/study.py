@@ -22,6 +22,7 @@ from sandbox.data.records import NAMED
 from sandbox.experiment.content import Content, joined
 from sandbox.train import processes
 from sandbox.train.batches import Loader
+from sandbox.train.device import sent
 from sandbox.train.encoder import Encoder
 from sandbox.train.schedule import cosine_decay
 from sandbox.train.study import State, Study
@@ -86,7 +87,7 @@ class ImagenetStudy(Study[ImagenetConfig]):
     def inputs(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """What the network sees of pictures: standardised."""
         mean, deviation = self.constants
-        return (images.to(self.fabric.device, non_blocking=True).float() / 255 - mean) / deviation
+        return (sent(images, self.fabric.device).float() / 255 - mean) / deviation
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One update."""
