@@ -113,7 +113,8 @@ def main() -> None:
                         help="steps between looks at a plain arm (default: 100), ten at its partner")  # fmt: skip
     parser.add_argument("--json", type=Path, help="writes all numbers there")
     options, settings = parser.parse_known_args()
-    print(machine(make("coord", SPLITS[0], options.first_seed, settings).fabric.device.type), flush=True)
+    order = parse("vision", ["--task", "classification", *settings])
+    print(machine(resolve_device(order.device)), flush=True)  # type: ignore[arg-type]
     document = measure(options, settings)
     for split in SPLITS:
         runs = document["coord"][split]

@@ -38,8 +38,8 @@ PAIRS = {  # config, plain arm, coordinate arm
 
 def make(config: str, arm: str, device: str, settings: dict[str, Any]) -> Study[Any]:
     experiment = load_experiment(config)
-    config_of_arm = experiment.resolve(arm, settings, task=next(iter(experiment.tasks), None))
-    run = Run(Path("nowhere"), experiment.study, experiment.name, arm, settings["precision"], config_of_arm)
+    resolved = experiment.resolve(arm, settings, task=next(iter(experiment.tasks), None))
+    run = Run(Path("nowhere"), experiment.study, experiment.name, arm, settings["precision"], resolved)
     return build(run, device)
 
 

@@ -47,12 +47,12 @@ def add_map(out: Float[Tensor, "..."], position: Float[Tensor, "1 c *size"]) -> 
         out: ``(b, c, *size)`` or ``(c, *size)``, the fresh result of another operation.
         position: ``(1, c, *size)``, from a layer's ``position_map``.
     """
-    few = is_call_bound(out.device)
-    if position.dtype != out.dtype and not few:  # add_ rounds as well, in a call less and in more time
+    call_bound = is_call_bound(out.device)
+    if position.dtype != out.dtype and not call_bound:  # add_ rounds as well, in a call less and in more time
         position = position.to(out.dtype)
     if out.dim() < position.dim():
         return out.add_(position[0])
-    if few or out.numel() < _LARGE or is_traced(out, position):
+    if call_bound or out.numel() < _LARGE or is_traced(out, position):
         return out.add_(position)
     result: Tensor = _AddMap.apply(out, position)
     return result

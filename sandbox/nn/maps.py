@@ -5,8 +5,8 @@ share of rows and columns is affine inside the image; it differs where a window 
 computed at *knots* alone, the border's windows and the first and the last one inside, for each axis; every other pixel
 lies on a line between two of them. A transposed convolution of stride s has s such lines, one for each phase.
 
-`Table` holds what depends on sizes alone. For a map of few pixels (on a GPU of
-more), and for the radius, every pixel is a knot.
+`Table` holds what depends on sizes alone. For a map of few pixels, of which a GPU allows more, and for the radius,
+every pixel is a knot.
 """
 
 import math

@@ -115,10 +115,11 @@ class Study(ABC, Generic[C]):
         """
         inputs = self.examples()
         networks = {name: self.modules[name] for name in inputs} or self.modules
-        on_cpu = {name: deepcopy(networks[name]).cpu() for name in inputs}
         return {
             "parameters": {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()},
-            "multiply_adds_per_image": {name: multiply_adds(on_cpu[name], x.cpu()) for name, x in inputs.items()},
+            "multiply_adds_per_image": {
+                name: multiply_adds(deepcopy(networks[name]).cpu(), x.cpu()) for name, x in inputs.items()
+            },
         }
 
     def encoder(self, name: str = "") -> Encoder:

@@ -56,8 +56,7 @@ def distinct_share(vectors: Float[Tensor, "b d h w"], ids: UInt8[Tensor, "b h w"
         if int(numbers.amax()) > 1:
             gaps = torch.pdist(mean_vectors(each, numbers)[0])
             shares.append(float((gaps > _ROUNDING * spread).double().mean()))
-    known = [share for share in shares if not math.isnan(share)]
-    return statistics.fmean(known) if known else math.nan
+    return statistics.fmean(shares) if shares else math.nan
 
 
 def kinds(centres: Int64[np.ndarray, "n 2"]) -> Int64[np.ndarray, " n"]:
