@@ -45,7 +45,8 @@ def _contrast(c: Comparison, name: str, weights: Weights, task: str | None) -> C
     values = {arm: c.values(c.primary.tag, arm, task) for arm in weights}
     sides = [_side(weights, values, sign) for sign in (-1, 1)]
     stats, equal = paired(sides[0], sides[1], c.primary.better), c.equal(task, tuple(weights), sides)
-    return Contrast(task, name, c.primary, stats, math.nan, None, equal, lost=Lost.between(*sides))
+    lost = Lost.among(*([values[arm] for arm, weight in weights.items() if weight * sign > 0] for sign in (-1, 1)))
+    return Contrast(task, name, c.primary, stats, math.nan, None, equal, lost=lost)
 
 
 def _side(weights: Weights, values: Mapping[str, Mapping[int, float | None]], sign: int) -> dict[int, float | None]:

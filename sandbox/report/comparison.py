@@ -259,10 +259,9 @@ class Comparison:
     def _barred(self, task: str | None, arms: Sequence[str], margin: Margin) -> str:
         """Why the runs of some arms cannot show equivalence, however many they are."""
         fresh = {arm: [row for row in self.of(arm, task) if row.cell.seed >= margin.fresh_from] for arm in arms}
-        rows = [row for part in fresh.values() for row in part]
-        if not any(row.state == "complete" for row in rows):
+        if not any(row.state == "complete" for part in fresh.values() for row in part):
             return ""  # nothing is there yet
-        for row in rows:
+        for row in (row for arm in arms for row in self.of(arm, task)):  # of all that were planned, not of fresh ones
             if wrong := self._wrong(row):
                 return f"{row.cell}: {wrong}"
         values = [[v for row in part if (v := row.scores.get(self.primary.tag)) is not None] for part in fresh.values()]

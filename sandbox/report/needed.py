@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sandbox.report.comparison import Comparison, Contrast
-from sandbox.report.verdicts import MOST_PAIRS, POWER, pairs_needed
+from sandbox.report.verdicts import MOST_PAIRS, POWER, amount, pairs_needed
 
 
 def what_it_takes(c: Comparison, item: Contrast, arms: Sequence[str]) -> str:
@@ -28,12 +28,12 @@ def what_it_takes(c: Comparison, item: Contrast, arms: Sequence[str]) -> str:
     if needed is None:
         return f"{told} At this spread more than {MOST_PAIRS:,} pairs would not settle it ({family})."
     more = max(0, needed - item.equal.pairs)
-    if told and not more:
+    if not more:  # in 20 of 100 cases it stays open with them
         return told
     seconds = [row.costs.get("seconds") for arm in arms for row in c.of(arm, item.task)]
     known = [float(value) for value in seconds if isinstance(value, int | float)]
     hours = more * len(arms) * float(np.mean(known)) / 3600 if known else 0.0
-    price = f", about {hours:.2g} hours of training here" if hours else ""
+    price = f", about {amount(hours, 2, '')} hours of training here" if hours else ""
     return (f"{told} At this spread about {needed} pairs settle it for a margin of {item.equal.margin:g} "
             f"({family}): {more} more{price}.")  # fmt: skip
 

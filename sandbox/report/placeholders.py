@@ -180,7 +180,7 @@ def fill(text: str, figures: Tree, place: str, **functions: Callable[..., str]) 
         return environment.from_string(text).render(known)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{place}: {one_line(error)}") from None
 
 

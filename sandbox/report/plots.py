@@ -20,6 +20,7 @@ from sandbox.experiment.exported import AXIS
 from sandbox.film.figures import Look, looks
 from sandbox.report.comparison import Comparison, Contrast, Row
 from sandbox.report.stats import LEVEL
+from sandbox.report.verdicts import amount
 
 PANEL = (4.6, 2.8)  # inches
 POINTS = 500  # of a curve; a screen shows no more
@@ -99,7 +100,7 @@ def _draw_differences(axes: Axes, contrast: Contrast) -> None:
         error = [[result.mean - result.low], [result.high - result.mean]] if known else None
         axes.errorbar([1.0], [result.mean], error, fmt="D", color="black", capsize=4, markersize=5, linewidth=1.6)
     axes.set_xlim(-0.5, 1.5)
-    axes.set_xticks((0, 1), ["seeds", f"mean\n{float(f'{result.mean:.2g}'):+g}" if y else "mean"])
+    axes.set_xticks((0, 1), ["seeds", f"mean\n{amount(result.mean, 2)}" if y else "mean"])
     axes.set_title("difference")
 
 

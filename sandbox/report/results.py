@@ -47,7 +47,7 @@ class Claim(BaseModel):
         film: of the comparison, shown on the HTML page, and what stands below it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
     claim: str
     of: str | None = None
     result: str
@@ -60,7 +60,7 @@ class Claim(BaseModel):
 class Published(BaseModel):
     """A published figure and ours beside it, with placeholders."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
     what: str
     theirs: str
     ours: str
@@ -229,5 +229,6 @@ def _made_with(c: Comparison, s: Sources) -> Table:
     budget = {"steps": "equal steps", "macs": "equal multiply-adds", "none": "steps not equal"}[c.budget]
     spent = f"{costs.get('steps', 0):,.0f} steps, {costs.get('images', 0):,.0f} {c.captions.counted} a run"
     rows = [("budget", f"{budget}; {spent}{' on average' if c.budget != 'steps' else ''}"), *s.made_with.items()]
-    note = f"Typed from {s.transcribed}." if s.transcribed else ""
+    counted = " Multiply-adds: as counted then; that part of a coordinate layer's is counted lower today."
+    note = f"Typed from {s.transcribed}.{counted}" if s.transcribed and "multiply" in " ".join(costs) else ""
     return Table("Machine, versions, budget", ("what", "value"), [Group(rows)], note, words=True)

@@ -28,7 +28,7 @@ from sandbox.base.errors import UserError, in_words, one_line
 from sandbox.base.files import write_atomically, write_json
 from sandbox.base.reading import ReadBack, read_file, read_json, read_text, required
 from sandbox.experiment.exported import read_exported, write_exported
-from sandbox.experiment.run import State
+from sandbox.experiment.run import Run, State
 from sandbox.experiment.spec import Margin, Score
 from sandbox.experiment.written import SMALL
 from sandbox.film.figures import draw
@@ -38,6 +38,7 @@ from sandbox.report.across import tasks_figure
 from sandbox.report.comparison import Budget, Comparison, Recorded, Row
 from sandbox.report.page import conclusions, scores_csv
 from sandbox.report.placeholders import Tree, plain, tree
+from sandbox.report.tables import flattened
 
 _PLACES = ("--root", "--from", "--export", "--jobs", "--cpus", "--gpus", "--device")
 _PICTURES = (".svg", ".png", ".gif")
@@ -143,7 +144,7 @@ def export(c: Comparison, folder: Path, variants: Mapping[str, str], settings: S
             shutil.copyfile(c.folder / name, folder / name)
     head = {
         "study": c.study, "experiment": c.experiment, "source": c.source,
-        "command": shlex.join([*_command(c.command), *settings]),
+        "command": shlex.join([*_command(c.command, complete[0].run), *settings]),
         "arms": c.arms, "tasks": c.tasks, "seeds": c.seeds, "budget": c.budget, "variants": dict(variants),
         "contrasts": {name: dict(weights) for name, weights in c.combinations.items()},
         "scores": [Declared.model_validate({name: getattr(score, name) for name in Declared.model_fields}).model_dump()
@@ -193,8 +194,9 @@ def _write(c: Comparison, folder: Path, head: Mapping[str, Any]) -> None:
     write_json(folder / "comparison.json", {**head, "conclusions": concluded, "figures": figures, "files": files})
 
 
-def _command(line: str) -> list[str]:
+def _command(line: str, run: Run | None) -> list[str]:
     """The words of a command without what says where and how fast its runs were made."""
+    own = {f"--{field.replace('_', '-')}": field.upper() for field in (run.config.PLACES if run else ())}
     words, kept = shlex.split(line), []
     while words:
         word = words.pop(0)
@@ -202,6 +204,9 @@ def _command(line: str) -> list[str]:
             words.pop(0)
         elif word == "--ray":
             words = words[bool(words and not words[0].startswith("-")) :]  # its address may be left out
+        elif (flag := word.partition("=")[0]) in own:
+            kept += [flag, own[flag]]
+            words = words[flag == word :]
         elif word != "--report-only" and word.partition("=")[0] not in (*_PLACES, "--ray"):
             kept.append(word)
     return kept
@@ -265,9 +270,12 @@ def _check_runs(folder: Path, c: Comparison) -> None:
         what = "is not there, but scores.csv has its run" if file in rows else "is no run of scores.csv"
         raise UserError(f"{file} {what}: export the comparison again")
     for file, row in rows.items():
-        scores = read_exported(file)[1].result.scores
-        if changed := next(_differences({k: v for k, v in scores.items() if v is not None},
-                                        {k: v for k, v in row.scores.items() if v is not None}), None):  # fmt: skip
+        result = read_exported(file)[1].result.model_dump(exclude={"run"}, exclude_unset=True)
+        scores, costs = result.pop("scores"), flattened(row.costs, ".")
+        theirs = {name: _number(str(value)) for name, value in flattened(result, ".").items() if name in costs}
+        if changed := next(_differences({k: v for k, v in (*scores.items(), *theirs.items()) if v is not None},
+                                        {k: v for k, v in (*row.scores.items(), *costs.items()) if v is not None}),
+                           None):  # fmt: skip
             raise UserError(f"{file} is not what scores.csv says: {changed}: export the comparison again")
 
 
@@ -308,6 +316,8 @@ def _rows(folder: Path, s: Sources) -> list[Row]:
     except (KeyError, ValueError, TypeError, StopIteration, csv.Error) as error:
         raise UserError(f"{path} is no table of runs ({one_line(error, 80)})") from None
     rows = {row.cell: row for row in found}
+    if twice := next((row.cell for row in found if rows[row.cell] is not row), None):
+        raise UserError(f"{path} has {twice} twice")
     cells = [Cell(task, arm, seed) for task in s.tasks for seed in s.seeds for arm in s.arms]
     for cell in (*(cell for cell in cells if cell not in rows), *(cell for cell in rows if cell not in set(cells))):
         raise UserError(f"{path} and comparison.json have different runs: {cell} stands in one of them alone")
@@ -326,6 +336,8 @@ def _row(folder: Path, line: Mapping[str, str]) -> Row:
             head, _, inner = name.partition(".")
             place = costs.setdefault(head, {}) if inner else costs
             place[inner or head] = _number(text)
+    if infinite := [name for name, value in scores.items() if value is not None and not math.isfinite(value)]:
+        raise ValueError(f"{infinite[0]} of {cell} is no finite number")
     return Row(cell, folder, state, None, scores if state == "complete" else {}, costs, {}, [])
 
 

@@ -123,7 +123,8 @@ def contrast_table(c: Comparison, contrasts: Sequence[Contrast]) -> Table | None
     for name, count in dict.fromkeys((family(c.reference, item.arm), item.compared) for item in contrasts):
         if count > 1:
             notes.append(f"Holm's correction is over {count} comparisons (arms x tasks; a family: {name}).")
-    notes += margins(c)
+    if any(item.equal for item in contrasts):
+        notes += margins(c)
     note = " ".join(notes)
     return Table(f"Difference from {c.reference}: {c.primary.name}", head, groups, note)
 

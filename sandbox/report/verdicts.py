@@ -21,6 +21,7 @@ MOST_PAIRS = 1000  # beyond, a number of pairs is no plan
 _LOPSIDED = 1.5  # skewness of differences; over 8 of a normal law it is exceeded in 2 of 100 cases
 _NAN = float("nan")
 Outcome = Literal["better", "worse", "equivalent", "inconclusive"]
+_Values = Mapping[int, float | None]
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,30 @@ class Lost(NamedTuple):
     Attributes:
         arm: where the arm has none.
         reference: where the reference has none.
+        of_several: the sides are sums of several arms, those with positive and those with negative weights.
     """
 
     arm: tuple[int, ...] = ()
     reference: tuple[int, ...] = ()
+    of_several: bool = False
 
     @classmethod
-    def between(cls, reference: Mapping[int, float | None], arm: Mapping[int, float | None]) -> "Lost":
+    def between(cls, reference: _Values, arm: _Values) -> "Lost":
         """Of the values of two sides by seed; None and NaN are none."""
-        ours, theirs = ({seed for seed, value in part.items() if value is not None and not math.isnan(value)}
-                        for part in (arm, reference))  # fmt: skip
+        ours, theirs = _known(arm), _known(reference)
         return cls(tuple(sorted(theirs - ours)), tuple(sorted(ours - theirs)))
+
+    @classmethod
+    def among(cls, negative: Sequence[_Values], positive: Sequence[_Values]) -> "Lost":
+        """Of the values of the arms with negative and with positive weights: seeds that any of the others has."""
+        sides = [[_known(part) for part in side] for side in (positive, negative)]
+        every = set[int]().union(*sides[0], *sides[1])
+        arm, reference = (tuple(sorted(every - every.intersection(*side))) for side in sides)
+        return cls(arm, reference, of_several=True)
+
+
+def _known(values: _Values) -> set[int]:
+    return {seed for seed, value in values.items() if value is not None and not math.isnan(value)}
 
 
 NOTHING_LOST = Lost()
@@ -179,31 +193,45 @@ def verdict(
     family = f" after Holm's correction over {comparisons} comparisons" if comparisons > 1 else ""
     interval = f"the {100 * LEVEL:.0f} % interval"
     if side:
-        numbers = f"{result.mean:+.3g} over {pairs} paired seeds, {interval} is {result.low:+.3g} to {result.high:+.3g}"
+        numbers = f"{amount(result.mean)} over {pairs} paired seeds, {interval} is {_range(result.low, result.high)}"
         outcome: Outcome = "better" if side == SIGN[better] else "worse"
         if missing := _speaks_against(outcome, lost):
             return Verdict("inconclusive", missing)
         return Verdict(outcome, f"{numbers}, {_p_text(p_adjusted)}{family}", equal is not None and equal.holds)
     if equal is not None and equal.holds:
         claims = f" after Holm's correction over {equal.claims} claims" if equal.claims > 1 else ""
-        inside = f"the {100 * (1 - 2 * ALPHA):.0f} % interval is {equal.low:+.3g} to {equal.high:+.3g}"
-        numbers = f"{equal.mean:+.3g} over {equal.pairs} paired seeds, {inside}, inside the margin of {equal.margin:g}"
-        return Verdict("equivalent", f"{numbers}, {_p_text(equal.p_adjusted)}{claims}")
+        inside = f"the {100 * (1 - 2 * ALPHA):.0f} % interval is {_range(equal.low, equal.high)}"
+        numbers = f"{amount(equal.mean)} over {equal.pairs} paired seeds"
+        tested = f"inside the margin of {equal.margin:g}, {_p_text(equal.p_adjusted)}{claims}"
+        return Verdict("equivalent", f"{numbers}, {inside}, {tested}")
     if pairs < CONCLUDING:
         return Verdict("inconclusive", f"{pairs} paired seed{'s' * (pairs != 1)}, {CONCLUDING} are needed")
     if result.low <= 0 <= result.high:
-        return Verdict("inconclusive", f"{interval} covers zero: {result.low:+.3g} to {result.high:+.3g}")
+        return Verdict("inconclusive", f"{interval} covers zero: {_range(result.low, result.high)}")
     return Verdict("inconclusive", f"{_p_text(p_adjusted)}{family}")
 
 
 def _speaks_against(outcome: Outcome, lost: Lost) -> str:
     """What was lost by the side that would win, in words."""
-    sides = {"better": (lost.arm, "the arm", "the reference"), "worse": (lost.reference, "the reference", "the arm")}
-    seeds, winner, other = sides[outcome]
+    seeds, winner, other, weight = {
+        "better": (lost.arm, "the arm", "the reference", "positive"),
+        "worse": (lost.reference, "the reference", "the arm", "negative"),
+    }[outcome]
     if not seeds:
         return ""
+    if lost.of_several:
+        winner, other = f"an arm with a {weight} weight", "another arm"
     which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     return f"{winner} has no value at {which}, where {other} has one"
+
+
+def amount(x: float, digits: int = 3, sign: str = "+") -> str:
+    """A number to a few digits, and to all of those before its decimal point where it has more."""
+    return f"{x:{sign}.{digits}g}" if abs(x) < 10**digits - 0.5 else f"{x:{sign}.0f}"
+
+
+def _range(low: float, high: float) -> str:
+    return f"{amount(low)} to {amount(high)}"
 
 
 def family(reference: str, arm: str) -> str:

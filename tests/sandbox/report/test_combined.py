@@ -107,7 +107,21 @@ def test_a_seed_that_one_arm_lacks_is_left_out(tmp_path: Path) -> None:
     assert len(item.stats.differences) == 7
     assert item.equal is not None
     assert item.equal.barred == "conv_mean, seed 3: has no value"
-    assert item.lost == Lost(reference=(3,))  # whose weight is negative
+    assert item.lost == Lost(reference=(3,), of_several=True)  # whose weight is negative
+
+
+@pytest.mark.parametrize(("gain", "outcome"), [(2.0, "positive"), (-2.0, "negative")])
+def test_where_arms_of_both_signs_lack_a_seed_neither_direction_is_claimed(
+    tmp_path: Path, gain: float, outcome: str
+) -> None:
+    c = made(tmp_path, {None: gain})
+    gone = (Cell(None, "conv_mean", 3), Cell(None, "conv_flat", 3))
+    rows = [replace(row, scores={SCORE.tag: None}) if row.cell in gone else row for row in c.rows]
+    item = combined(replace(c, rows=tuple(rows)))[0]
+    assert item.lost == Lost((3,), (3,), of_several=True)
+    assert item.verdict is not None
+    assert item.verdict.outcome == "inconclusive"
+    assert item.verdict.reason == f"an arm with a {outcome} weight has no value at seed 3, where another arm has one"
 
 
 def test_sums_have_no_bounds_but_their_arms_have(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sandbox.experiment.run import Run
@@ -15,6 +16,7 @@ from sandbox.report.comparison import Comparison, Row
 from sandbox.report.page import conclusions, warnings
 from sandbox.report.tables import contrast_table, primary_table
 from sandbox.report.texts import NOTHING
+from sandbox.report.verdicts import pairs_needed
 
 pytestmark = pytest.mark.usefixtures("toy")
 SCORE = Score("score/error", "higher", "share", primary=True, margin=Margin(0.1, "a tenth is seen", fresh_from=2))
@@ -80,7 +82,7 @@ def spec_with(**changes: Any) -> Callable[[str], StudySpec[Any]]:
     [
         ({"errors": (5,)}, "coord, seed 5: failed (killed by SIGKILL)"),
         ({"values": [*ALIKE[:9], None]}, "coord, seed 9: has no value"),
-        ({"failed": no_better_than("score/other", 0.2, "chance level")}, "conv, seed 2: other 0.1, chance level"),
+        ({"failed": no_better_than("score/other", 0.2, "chance level")}, "conv, seed 0: other 0.1, chance level"),
         ({"best": 0.52}, "both arms come within the margin of 0.52, the best there is"),
         ({"worst": 0.47}, "both arms come within the margin of 0.47, the worst there is"),
     ],
@@ -145,6 +147,30 @@ def test_a_planned_run_without_an_end_bars_equivalence(tmp_path: Path) -> None:
     c = losing(made(tmp_path, {"conv": CONV, "coord": ALIKE}), "coord", (9,))
     assert "Equivalence is not claimed: coord, seed 9: no complete run." in said(c)
     assert "pairs settle it" not in said(c)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.02])
+def test_so_does_one_of_a_seed_that_is_not_fresh(tmp_path: Path, shift: float) -> None:
+    """Whether a difference is shown or none."""
+    c = losing(made(tmp_path, {"conv": CONV, "coord": [value + shift for value in CONV]}), "coord", (1,))
+    (item,) = c.contrasts()
+    assert item.equal is not None
+    assert item.equal.barred == "coord, seed 1: no complete run"
+    assert item.verdict is not None
+    assert item.verdict.outcome == "inconclusive"
+
+
+def test_where_pairs_are_as_many_as_would_settle_it_no_number_is_told(tmp_path: Path) -> None:
+    apart = [x + 0.027 for x in (0.05, -0.05, 0.03, -0.03, 0.025, -0.025, 0.02, -0.02)]
+    assert pairs_needed(float(np.std(apart, ddof=1)), 0.05) == 7
+    score = replace(SCORE, margin=Margin(0.05, "a bit"))
+    c = made(tmp_path, {"conv": [0.5] * 8, "coord": [0.5 + x for x in apart]}, score)
+    (item,) = c.contrasts()
+    assert item.verdict is not None
+    assert item.verdict.outcome == "inconclusive"
+    assert "pairs settle it" not in said(c)
+    c = made(tmp_path, {"conv": [0.5] * 6, "coord": [0.5 + x for x in apart[:6]]}, score)
+    assert " more" in said(c)
 
 
 def test_an_arm_that_lost_runs_is_not_better(tmp_path: Path) -> None:

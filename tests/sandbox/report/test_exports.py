@@ -81,7 +81,15 @@ def test_its_command_names_no_place_and_no_machine(places: str) -> None:
     line = f"python -m sandbox.compare toy --seeds 3 {places} --rate 0.5 --report-only"
     if places == "--ray":
         line = "python -m sandbox.compare toy --seeds 3 --rate 0.5 --ray"
-    assert _command(line) == ["python", "-m", "sandbox.compare", "toy", "--seeds", "3", "--rate", "0.5"]
+    assert _command(line, None) == ["python", "-m", "sandbox.compare", "toy", "--seeds", "3", "--rate", "0.5"]
+
+
+def test_where_data_lie_stays_out_of_it(tmp_path: Path) -> None:
+    config = study_spec("gan").config.model_validate({})
+    run = Run(tmp_path, "gan", "x", "conv", "32", config)
+    line = "python -m sandbox.compare gan/lsun_small --data-root '/home/a b' --seeds 2 --fid-weights=/home/w.pth"
+    given = ["--data-root", "DATA_ROOT", "--seeds", "2", "--fid-weights", "FID_WEIGHTS"]
+    assert _command(line, run) == ["python", "-m", "sandbox.compare", "gan/lsun_small", *given]
 
 
 @pytest.mark.parametrize("flags", [["--seeds", "2"], ["--report-only"]])

@@ -18,7 +18,7 @@ from sandbox.experiment.exported import read_exported
 from sandbox.experiment.spec import study_spec
 from sandbox.report.placeholders import Figure, fill
 from sandbox.report.results import BEGIN, END, PAGES, build, stale
-from sandbox.report.sources import read_sources
+from sandbox.report.sources import read_sources, work_out
 
 TOY = str(WORKSHOP / "toy.yaml")
 TEXT = "# A toy\n\nIs it near?\n\n## Found\n\nNear by {{ coord.error.mean | to(4) }}.\n\n## Not measured\n\nThe rest.\n"
@@ -170,6 +170,26 @@ def mistyped(results: Path) -> None:
     replaced("toy/scores.csv", errors(results.parent, "conv")[0], "0.9655")(results)
 
 
+def infinite(results: Path) -> None:
+    """One score in scores.csv is none."""
+    replaced("toy/scores.csv", errors(results.parent, "conv")[0], "inf")(results)
+
+
+def doubled(results: Path) -> None:
+    """The last row of scores.csv stands there twice."""
+    with (results / "toy/scores.csv").open("a+") as file:
+        file.seek(0)
+        file.write(file.readlines()[-1])
+
+
+def costlier(results: Path) -> None:
+    """A run in scores.csv took longer than its file says; figures and verdicts follow the table."""
+    with (results / "toy/scores.csv").open() as file:
+        seconds = next(csv.DictReader(file))["seconds"]
+    replaced("toy/scores.csv", f",{seconds},", ",99.5,")(results)
+    work_out(results / "toy")
+
+
 def removed(name: str) -> Callable[[Path], None]:
     return lambda results: (results / name).unlink()
 
@@ -178,8 +198,11 @@ def removed(name: str) -> Callable[[Path], None]:
     ("change", "said"),
     [
         (mistyped, "is not what scores.csv gives: conv.error.mean"),
+        (infinite, "no table of runs (score/error of conv, seed 0 is no finite number)"),
         (replaced("toy/scores.csv", "conv,0", "conv,9"), "have different runs: conv, seed 0"),
         (replaced("toy/scores.csv", "complete", "done"), "scores.csv is no table of runs"),
+        (doubled, "scores.csv has coord, seed 1 twice"),
+        (costlier, "seed-0.json is not what scores.csv says: seconds"),
         (replaced("toy/comparison.json", '"budget": "steps"', '"budget": "macs"'), "its checksum differs"),
         (replaced("toy/scores.svg", "<svg", "<!-- --><svg"), "pictures are not those of comparison.json: scores.svg"),
         (removed("toy/curves.svg"), "its pictures are not those of comparison.json: curves.svg"),
@@ -238,6 +261,9 @@ def test_placeholders_are_filled(text: str, filled: str) -> None:
         ("{{ coord.valid.mean | to('x') }}", "take 0 to 12 decimals"),
         ("{{ coord.valid.mean", "unexpected end of template"),
         ("{{ coord.valid.mean | tos(2) }}", "No filter named 'tos'"),
+        ("{{ coord.valid.mean | to }}", "'digits'"),
+        ("{{ coord.valid.mean * 100 }}", "unsupported operand"),
+        ("{{ 1 / 0 }}", "division by zero"),
     ],
 )
 def test_a_slip_in_a_text_is_one_line(text: str, said: str) -> None:

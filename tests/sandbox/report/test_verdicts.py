@@ -13,6 +13,7 @@ from sandbox.report.stats import CONCLUDING, holm, paired
 from sandbox.report.verdicts import (
     Equivalence,
     Lost,
+    amount,
     at_bound,
     equivalence,
     family,
@@ -127,6 +128,14 @@ def test_who_lost_a_seed_that_the_other_has_does_not_win(lost: Lost, up: str, do
         result = compare([0.0] * 6, d)
         said = verdict(result, "higher", result.p_t, 1, lost=lost).reason
         assert said == "the arm has no value at seeds 6, 7, where the reference has one"
+
+
+def test_large_numbers_keep_their_digits() -> None:
+    result = compare([12000.0 + k for k in range(6)], [13013.0 + 2 * k for k in range(6)])
+    assert verdict(result, "higher", result.p_t, 1).reason.startswith(
+        "+1016 over 6 paired seeds, the 95 % interval is +1014 to"
+    )
+    assert [amount(x) for x in (0.01234, -999.4, 999.5, 12345.6)] == ["+0.0123", "-999", "+1000", "+12346"]
 
 
 def test_one_seed_far_from_the_others_is_lopsided() -> None:
