@@ -72,7 +72,7 @@ class Beside(nn.Module):
     def take_away(self, layer: nn.Module) -> None:
         """Leaves the layer as it was."""
         for key in [key for key, hook in layer._forward_hooks.items() if hook is _hook]:
-            del layer._forward_hooks[key]
+            del layer._forward_hooks[key], layer._forward_hooks_with_kwargs[key]
         del layer._modules["coordinate"]
 
     @torch.no_grad()
@@ -104,12 +104,19 @@ def beside_of(layer: nn.Module) -> Beside:
     return beside
 
 
-def _hook(layer: nn.Module, inputs: tuple[Any, ...], out: Any) -> Any:
-    return beside_of(layer)(layer, inputs[0], out)
+def image_of(inputs: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+    """What a convolution was called with, also by its name, ``input``; of another name it is the first."""
+    image = inputs[0] if inputs else named.get("input", next(iter(named.values())))
+    assert isinstance(image, Tensor)
+    return image
+
+
+def _hook(layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], out: Any) -> Any:
+    return beside_of(layer)(layer, image_of(inputs, named), out)
 
 
 def add_coordinates(layer: nn.Module, name: str, with_r: bool, radius: Radius) -> None:
     """Puts coordinates beside a layer, with weights of zero."""
     layer.coordinate = Beside(layer, name, with_r, radius)
     # First: what else listens to the layer hears of its whole output.
-    layer.register_forward_hook(_hook, prepend=True)
+    layer.register_forward_hook(_hook, prepend=True, with_kwargs=True)

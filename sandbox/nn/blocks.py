@@ -134,7 +134,9 @@ def upsampled_conv(conv: nn.Conv2d, x: Float[Tensor, "b c h w"]) -> Float[Tensor
     """
     if (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups) != ((3, 3), (1, 1), (1, 1), (1, 1), 1):
         raise ValueError(f"a 3x3 convolution with stride 1, padding 1 and one group is needed, not {conv}")
-    if x.shape[-2] * x.shape[-1] < _FOLD_FROM or is_call_bound(x.device):
+    # A layer that is frozen, or to which somebody listens (coordinates beside it, a norm of its weight), runs as it is.
+    own = conv._forward_hooks or conv._forward_pre_hooks or getattr(conv, "size", None) is not None
+    if own or x.shape[-2] * x.shape[-1] < _FOLD_FROM or is_call_bound(x.device):
         upsampled: Tensor = conv(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
         return upsampled
     weight, bias = conv.weight, None if isinstance(conv, CoordConv2d) else conv.bias

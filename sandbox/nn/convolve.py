@@ -19,7 +19,7 @@ def batch_sum(images: Float[Tensor, "b c *size"]) -> Float[Tensor, "1 c *size"]:
     """The sum over the batch, in the memory format of ``images``; for a CPU."""
     # On a CPU a product with ones takes from a half (contiguous) to a thirtieth (channels last) of sum()'s time.
     count, dtype = len(images), images.dtype
-    ones = kept.get(("ones", count, dtype), lambda: torch.ones(1, count, dtype=dtype))
+    ones = kept.get(("ones", count, dtype), lambda: torch.ones(1, count, dtype=dtype, device="cpu"))
     if images.is_contiguous():
         return torch.mm(ones, images.flatten(1)).view(1, *images.shape[1:])
     dense = images.movedim(1, -1)
@@ -39,6 +39,10 @@ class _AddMap(torch.autograd.Function):
         with full_precision(grad.device):
             return grad, batch_sum(grad)
 
+    @staticmethod
+    def jvp(ctx: Any, out: Tensor, position: Tensor) -> Tensor:
+        return out.add_(position)
+
 
 def add_map(out: Float[Tensor, "..."], position: Float[Tensor, "1 c *size"]) -> Float[Tensor, "..."]:
     """Adds one map to every image of ``out``, in place, in its precision: a CPU rounds the map, a GPU the sum.
@@ -47,9 +51,11 @@ def add_map(out: Float[Tensor, "..."], position: Float[Tensor, "1 c *size"]) -> 
         out: ``(b, c, *size)`` or ``(c, *size)``, the fresh result of another operation.
         position: ``(1, c, *size)``, from a layer's ``position_map``.
     """
-    call_bound = is_call_bound(out.device)
-    if position.dtype != out.dtype and not call_bound:  # add_ rounds as well, in a call less and in more time
+    call_bound, mapped = is_call_bound(out.device), torch._C._are_functorch_transforms_active()
+    if position.dtype != out.dtype and (mapped or not call_bound):  # add_ rounds too, in a call less and in more time
         position = position.to(out.dtype)
+    if mapped:  # vmap over the map alone: it does not fit into an output that has no such axis
+        return out + (position[0] if out.dim() < position.dim() else position)
     if out.dim() < position.dim():
         return out.add_(position[0])
     if call_bound or out.numel() < _LARGE or is_traced(out, position):

@@ -134,21 +134,21 @@ class CoordConv(nn.modules.conv._ConvNd):
 
 
 class _Down(CoordConv):
-    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    def forward(self, input: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Convolves ``(b, in, *size)`` or ``(in, *size)``."""
-        return self.convolve(x, self._geometry())
+        return self.convolve(input, self._geometry())
 
 
 class _Up(CoordConv):
-    def forward(self, x: Float[Tensor, "..."], output_size: list[int] | None = None) -> Float[Tensor, "..."]:
+    def forward(self, input: Float[Tensor, "..."], output_size: list[int] | None = None) -> Float[Tensor, "..."]:
         """Transposed convolution of ``(b, in, *size)`` or ``(in, *size)``; ``output_size`` as in torch's layer."""
         geometry = self._geometry()
         if output_size is not None:
             sizes = list(self.stride), list(self.padding), list(self.kernel_size)
             extra = self._output_padding(  # type: ignore[operator]
-                x, output_size, *sizes, len(self.kernel_size), list(self.dilation))  # fmt: skip
+                input, output_size, *sizes, len(self.kernel_size), list(self.dilation))  # fmt: skip
             geometry = geometry._replace(output_padding=tuple(extra))
-        return self.convolve(x, geometry)
+        return self.convolve(input, geometry)
 
 
 class CoordConv1d(_Down, nn.Conv1d):

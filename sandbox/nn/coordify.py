@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrize import is_parametrized
 
-from sandbox.nn.beside import Beside, add_coordinates, beside_of
+from sandbox.nn.beside import Beside, add_coordinates, beside_of, image_of
 from sandbox.nn.coordconv import KINDS, CoordConv
 from sandbox.nn.planes import Radius, radius_of
 
@@ -43,9 +43,9 @@ def _why_not(layer: nn.Module) -> str | None:
     if isinstance(layer, LazyModuleMixin) and layer.has_uninitialized_params():
         return "it is lazy and has no weights yet: run a batch through the model first"
     if isinstance(layer, torch.jit.ScriptModule):
-        return "it is a script: convert the model, then script it"
+        return "it is a script: convert the model, then trace or export it"
     if re.match(r"torch(\.ao\b|ao\b)", type(layer).__module__) or not list(layer.parameters()):
-        return "it is quantised or has no weights: convert the model, then quantise it"
+        return "it is quantised or has no weights: convert the model, then quantise the rest of it"
     weight = next(layer.parameters()).detach()  # not .weight: a spectral norm would take a step
     if not weight.is_floating_point() or type(weight) is not Tensor:
         return f"its weights are of {weight.dtype} in a {type(weight).__name__}: floating-point tensors are taken"
@@ -80,12 +80,15 @@ def _chosen(module: nn.Module, where: str | Sequence[str], named: dict[str, nn.M
     if where == "first":
         return dict(list(named.items())[:1])
     wanted = [where] if isinstance(where, str) else where
+    known = {id(layer): name for name, layer in named.items()}  # a layer that is shared has other names as well
+    places = [(name, known[id(layer)]) for name, layer in module.named_modules(remove_duplicate=False)
+              if id(layer) in known]  # fmt: skip
     for pattern in wanted:
-        if not any(fnmatchcase(name, pattern) for name in named):
+        if not any(fnmatchcase(name, pattern) for name, _ in places):
             raise ValueError(
                 f"where={pattern!r} fits no convolution of {kind}: it is 'first', 'all', or names of {', '.join(named)}"
             )
-    return {name: layer for name, layer in named.items() if any(fnmatchcase(name, pattern) for pattern in wanted)}
+    return {own: named[own] for name, own in places if any(fnmatchcase(name, pattern) for pattern in wanted)}
 
 
 def coordify(
@@ -134,7 +137,8 @@ def coordify(
 
 def _convert(layer: nn.Module, name: str, with_r: bool, radius: Radius) -> None:
     kind = KINDS.get(type(layer))
-    if kind is None or is_parametrized(layer) or "weight" not in layer._parameters:
+    wrapped = "forward" in vars(layer)  # by somebody's own function, which would go on being called
+    if kind is None or wrapped or is_parametrized(layer) or "weight" not in layer._parameters:
         add_coordinates(layer, name, with_r, radius)
         return
     layer.__class__ = kind
@@ -228,12 +232,13 @@ def _shapes(module: nn.Module, layers: dict[str, nn.Module], size: tuple[int, ..
     axes = {name: len(layer.kernel_size) for name, layer in layers.items()}  # type: ignore[arg-type]
 
     def watch(name: str) -> Any:
-        def hook(layer: nn.Module, inputs: tuple[Any, ...], out: Tensor) -> None:
-            seen[name].add((tuple(inputs[0].shape[-axes[name] :]), tuple(out.shape[-axes[name] - 1 :])))
+        def hook(layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], out: Tensor) -> None:
+            taken = image_of(inputs, named)
+            seen[name].add((tuple(taken.shape[-axes[name] :]), tuple(out.shape[-axes[name] - 1 :])))
 
         return hook
 
-    handles = [layer.register_forward_hook(watch(name)) for name, layer in layers.items()]
+    handles = [layer.register_forward_hook(watch(name), with_kwargs=True) for name, layer in layers.items()]
     modes = {each: each.training for each in module.modules()}
     try:
         with torch.no_grad():

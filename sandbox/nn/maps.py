@@ -131,9 +131,9 @@ class Windows(NamedTuple):
 
 
 def windows(axis: Axis) -> Windows:
-    """Which pixels each window of an axis meets."""
-    taps = torch.arange(axis.kernel) * axis.dilation
-    steps = torch.arange(axis.windows)[:, None]
+    """Which pixels each window of an axis meets; on the CPU, whatever torch's default device is."""
+    taps = torch.arange(axis.kernel, device="cpu") * axis.dilation
+    steps = torch.arange(axis.windows, device="cpu")[:, None]
     if axis.transposed:
         steps = steps + axis.before - taps
         place, met = steps.div(axis.stride, rounding_mode="floor"), steps % axis.stride == 0
@@ -157,17 +157,17 @@ def _knots(axis: Axis, found: Windows) -> tuple[Tensor, Tensor]:
     chosen = ~found.inside
     lines = []
     for phase in range(min(phases, count)):
-        among = torch.arange(phase, count, phases)
+        among = torch.arange(phase, count, phases, device="cpu")
         among = among[found.inside[among]]
         if len(among) > 0:
             lines.append(among)
             chosen[among[[0, -1]]] = True
     knots = chosen.nonzero()[:, 0]
-    spread = torch.zeros(count, len(knots), dtype=torch.float64)
-    spread[knots, torch.arange(len(knots))] = 1.0
+    spread = torch.zeros(count, len(knots), dtype=torch.float64, device="cpu")
+    spread[knots, torch.arange(len(knots), device="cpu")] = 1.0
     for among in lines:
         first, last = (int(torch.searchsorted(knots, end)) for end in (among[0], among[-1]))
-        share = torch.linspace(0, 1, len(among), dtype=torch.float64)
+        share = torch.linspace(0, 1, len(among), dtype=torch.float64, device="cpu")
         spread[among] = 0.0
         spread[among, last] = share
         spread[among, first] += 1 - share
