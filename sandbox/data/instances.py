@@ -10,7 +10,7 @@
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -46,13 +46,15 @@ class DiscGrid:
     """Identical discs on a square grid of centres, ``spacing`` pixels apart along both axes; no noise.
 
     The grid fills the canvas: rolled by the spacing an image is itself. An index chooses where the grid lies, among
-    the places at which the canvas's border cuts no disc; objects are numbered row by row.
+    the places at which the canvas's border cuts no disc; objects are numbered row by row. These places are few, so that
+    other indices are no other images: what is held out is a fifth of the places, one at least.
 
     Attributes:
         spacing: pixels from centre to centre.
         size: pixels along the canvas's edge, a multiple of the spacing.
         radius: of the discs; pixels with dx^2 + dy^2 <= radius^2.
         seed: 0 to 2^64 - 1.
+        part: which places.
 
     Raises:
         ValueError: discs touch (a spacing below 2 radius + 2), the spacing does not divide the size, or there are more
@@ -63,6 +65,7 @@ class DiscGrid:
     size: int
     radius: int = 5
     seed: int = 0
+    part: Literal["all", "training", "held out"] = "all"
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -93,7 +96,13 @@ class DiscGrid:
     def _first(self, indices: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, "n 2"]:
         check_indices(indices)
         free = self.spacing - 2 * self.radius  # places along an axis at which no disc is cut
-        return self.radius + below(random_bits(self.seed, indices, 0, 2), free)
+        if self.part == "all":
+            return self.radius + below(random_bits(self.seed, indices, 0, 2), free)
+        places = np.argsort(random_bits(self.seed, np.arange(free**2), 1, 1)[:, 0])
+        held_out = max(1, len(places) // 5)
+        places = places[:held_out] if self.part == "held out" else places[held_out:]
+        chosen = places[below(random_bits(self.seed, indices, 0, 1)[:, 0], len(places))]
+        return self.radius + np.stack(np.divmod(chosen, free), 1)
 
     def render(self, indices: Int64[np.ndarray, " n"]) -> Instances:
         """The scenes of these indices, in their order. Any index from 0 on is in the data.

@@ -1,5 +1,7 @@
 """Images with the number of the object that each pixel belongs to, as an instances run sees them."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -44,10 +46,10 @@ class Scenes(Examples):
         return F.pad(images, around, mode="circular") if self.periodic else F.pad(images, around, value=1.0)
 
 
-def data_of(config: InstancesConfig) -> DiscGrid | Scattered | SixObjects:
-    """The drawn data set of a configuration."""
+def data_of(config: InstancesConfig, part: Literal["training", "held out"]) -> DiscGrid | Scattered | SixObjects:
+    """The drawn data set of a configuration, of a grid the part of its places."""
     if config.data == "grid":
-        return DiscGrid(config.spacing, config.size)
+        return DiscGrid(config.spacing, config.size, part=part)
     return Scattered(config.size) if config.data == "scattered" else SixObjects()
 
 
@@ -64,8 +66,9 @@ def make_scenes(config: InstancesConfig, device: torch.device) -> tuple[Scenes, 
         parts = [Instances(*(each[rows] for each in (scenes.images, scenes.ids, scenes.counts)))
                  for rows in (slice(config.images), slice(config.images, None))]  # fmt: skip
     else:
-        starts = ((0, config.images), (first_test(config.images), config.test_images))
-        parts = [data_of(config).render(first + np.arange(count)) for first, count in starts]
+        first = first_test(config.images)
+        parts = [data_of(config, "training").render(np.arange(config.images)),
+                 data_of(config, "held out").render(first + np.arange(config.test_images))]  # fmt: skip
     made = []
     for scenes in parts:
         images, ids, counts = (torch.from_numpy(part).to(device) for part in (scenes.images, scenes.ids, scenes.counts))

@@ -48,6 +48,15 @@ def test_grids_lie_in_different_places() -> None:
     assert firsts == {(row, column) for row in range(5, 11) for column in range(5, 11)}
 
 
+@pytest.mark.parametrize("spacing", [12, 15, 16, 24])
+def test_where_a_held_out_grid_lies_none_of_training_does(spacing: int) -> None:
+    grids = [DiscGrid(spacing, 4 * spacing, part="training"), DiscGrid(spacing, 4 * spacing, part="held out")]
+    parts = [{tuple(first) for first in grid.centres(np.arange(4000))[:, 0].tolist()} for grid in grids]
+    free = (spacing - 10) ** 2
+    assert [len(part) for part in parts] == [free - max(1, free // 5), max(1, free // 5)]
+    assert not parts[0] & parts[1]
+
+
 def test_scattered_objects_are_discs_and_squares_apart_from_each_other() -> None:
     scenes = Scattered().render(np.arange(60))
     assert scenes.counts.min() >= 4

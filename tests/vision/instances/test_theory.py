@@ -38,7 +38,7 @@ def gaps(**fields: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     with torch.no_grad():
         out = network(**fields)(scenes.inputs(scenes.rows(1)))[:, :-1]
     (means,) = mean_vectors(out, scenes.ids[:1])
-    (centres,) = data_of(own).centres(np.array([10**6]))  # type: ignore[union-attr]  # the first held-out one
+    (centres,) = data_of(own, "held out").centres(np.array([10**6]))  # type: ignore[union-attr]  # the first held-out one
     alike = torch.from_numpy(kinds(centres)[:, None] == kinds(centres)[None])
     return torch.cdist(means, means), alike, out.double().var((2, 3), correction=0).sum().sqrt()
 
@@ -61,7 +61,7 @@ def test_embeddings_are_equal_exactly_where_places_agree_modulo_the_stride(
 def test_coordinates_or_borders_make_all_of_them_differ(spacing: int, fields: dict[str, Any]) -> None:
     distances, _, spread = gaps(spacing=spacing, **fields)
     distances.fill_diagonal_(torch.inf)
-    assert distances.min() > 1e-3 * spread
+    assert distances.min() > 3e-4 * spread
 
 
 def test_a_semi_convolution_adds_exactly_the_distance_of_the_places() -> None:
@@ -72,7 +72,7 @@ def test_a_semi_convolution_adds_exactly_the_distance_of_the_places() -> None:
     (before,), (after,) = (mean_vectors(out, scenes.ids[:1]) for out in (plain, semi))
     added = after - before
     torch.testing.assert_close(added[:, 2:], torch.zeros_like(added[:, 2:]), rtol=0, atol=1e-5)
-    (centres,) = data_of(own).centres(np.array([10**6]))  # type: ignore[union-attr]
+    (centres,) = data_of(own, "held out").centres(np.array([10**6]))  # type: ignore[union-attr]
     middle = (own.size - 1) / 2
     torch.testing.assert_close(added[:, :2], torch.from_numpy(centres - middle), rtol=0, atol=1e-4)
 
@@ -111,7 +111,7 @@ def test_the_expected_share_is_that_of_counting_pairs(spacing: int) -> None:
     size = grid_size(spacing)
     assert size % spacing == size % STRIDE == 0
     assert size >= 96
-    (centres,) = data_of(config(spacing=spacing)).centres(np.zeros(1, np.int64))  # type: ignore[union-attr]
+    (centres,) = data_of(config(spacing=spacing), "held out").centres(np.zeros(1, np.int64))  # type: ignore[union-attr]
     own = kinds(centres)
     differ = (own[:, None] != own[None]).sum() / (len(own) * (len(own) - 1))
     assert expected_share(spacing, size) == pytest.approx(differ)
