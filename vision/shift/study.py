@@ -116,8 +116,8 @@ class ShiftStudy(ClassifierStudy[ShiftConfig]):
                 same.append(first == second)
                 right += [first == labels, second == labels]
                 gaps.append((pooled[0] - pooled[1]).square().sum(1))
-                lengths += [part.square().sum(1) / 2 for part in pooled]
-        difference = torch.cat(gaps).mean() / torch.cat(lengths).mean().clamp_min(1e-12) / 2
+                lengths += [part.square().sum(1) for part in pooled]
+        difference = torch.cat(gaps).mean() / torch.cat(lengths).mean().clamp_min(1e-12)
         return {
             "consistency": float(torch.cat(same).float().mean()),
             "shifted_accuracy": float(torch.cat(right).float().mean()),

@@ -1,5 +1,6 @@
 """The shift study: what a shift is, what the loss measures, and what consistency says of networks that are known."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,20 @@ def test_equal_features_differ_by_nothing_and_unrelated_ones_by_about_their_leng
     made.network.stages[-1][-2].bias.fill_(1.0)
     assert made.shifts(12)["feature_difference"] == 0
     assert 0 < study(coord=True).shifts(12)["feature_difference"] < 1
+
+
+@torch.no_grad()
+def test_features_at_right_angles_differ_by_twice_their_squared_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, calls = study(), itertools.count()
+    width = made.network.head.in_features
+
+    def maps(images: torch.Tensor) -> torch.Tensor:
+        found = torch.zeros(len(images), width, 2, 2)
+        found[:, next(calls) % 2] = 3.0
+        return found
+
+    monkeypatch.setattr(made.network, "maps", maps)
+    assert made.shifts(12)["feature_difference"] == pytest.approx(2)
 
 
 def test_the_loss_makes_features_more_alike() -> None:
