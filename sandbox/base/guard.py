@@ -24,6 +24,9 @@ LOG = "error.log"  # in a run's folder: the traceback of what nobody foresaw
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ESTALE,
             errno.ETIMEDOUT}  # fmt: skip
 
+# What is wrong with a path that was given.
+_WRONG = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EROFS}
+
 
 @contextmanager
 def resumable(folder: Path) -> Iterator[None]:
@@ -51,6 +54,7 @@ def guarded(main: Callable[[], object]) -> NoReturn:
     _open_streams()
     code = 0
     try:
+        _refuse_nowhere()
         main()
         sys.stdout.flush()
     except UserError as error:
@@ -65,7 +69,7 @@ def guarded(main: Callable[[], object]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except OSError as error:
-        code = _complain(_of_the_system(error), 1)
+        code = _complain(_of_the_system(error), 2 if error.errno in _WRONG and not _run(error) else 1)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if not missing or find_spec(missing):
@@ -104,6 +108,13 @@ def _open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal that has no ± gets a question mark, not a traceback
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def _refuse_nowhere() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:  # torch's libraries would end the process in words of their own
+        raise UserError(f"this working directory cannot be used ({error.strerror}): change into another") from None
 
 
 def _run(error: BaseException) -> Path | None:
@@ -151,6 +162,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _complain(message: str, code: int, kind: str = "error") -> int:
+    line = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in message)
     with suppress(OSError):  # nobody listens: the code says it
-        print(f"{kind}: {message}", file=sys.stderr, flush=True)
+        print(f"{kind}: {line}", file=sys.stderr, flush=True)
     return code

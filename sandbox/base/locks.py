@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sandbox.base.errors import UserError
-from sandbox.base.files import make_way, set_aside
+from sandbox.base.files import make_way
 
 
 @contextmanager
@@ -22,8 +22,8 @@ def hold(folder: Path, name: str, busy: str, patience: float = 0.0) -> Iterator[
     lock = FileLock(folder / name, timeout=patience)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / name).is_symlink():  # whoever holds it may not see the same file
-            set_aside(folder / name, "is a link")
+        if (folder / name).is_symlink():  # whoever holds it may not see the same file; in a lock nothing is written
+            (folder / name).unlink()
         make_way(folder / name)
         lock.acquire()
     except Timeout:

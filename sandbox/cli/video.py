@@ -79,7 +79,8 @@ def film_of_runs(
         else:
             raise UserError("--from and --to are for networks that encode images, as a VAE's do: this run has none")
         label = _label(loaded.run)
-        films[label if label not in films else f"{label} ({loaded.run.folder})"] = film
+        names = [label, f"{label} ({loaded.run.folder})", *(f"{label} ({k})" for k in range(3, len(runs) + 1))]
+        films[next(name for name in names if name not in films)] = film
     if len(films) == 1:
         return next(iter(films.values()))
     try:
@@ -117,10 +118,11 @@ def read_image(text: str) -> int | Image.Image:
     Raises:
         UserError: it is neither, or no picture that can be read.
     """
-    if text.isdecimal() and not (0 <= int(text[:20]) < 2**31):
-        raise UserError(f"image {one_line(text, 60)}: indices of the data are 0 to {2**31 - 1}")
     if text.isdecimal():
-        return int(text)
+        digits = text.lstrip("0") or "0"  # Python refuses to read numbers of more than 4300
+        if len(digits) > 10 or int(digits) >= 2**31:
+            raise UserError(f"image {one_line(text, 60)}: indices of the data are 0 to {2**31 - 1}")
+        return int(digits)
     try:
         return read_picture(Path(at_home(text)))
     except (Unreadable, NoPicture, ValueError) as error:

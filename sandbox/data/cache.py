@@ -191,6 +191,8 @@ class Cache:
     def _join(self, parts: list[tuple[Path, Finished]]) -> None:
         count, missing = sum(note.count for _, note in parts), [name for _, note in parts for name in note.left_out]
         missing += self.source.left_out
+        if count == 0 and not missing:
+            raise UserError(f"{self.source.path} holds no records")
         if count == 0:
             raise UserError(f"none of the {len(missing)} records of {self.source.path} is an image that can be read "
                             f"({missing[0]})")  # fmt: skip

@@ -10,6 +10,7 @@ wanted. A picture that cannot be used is found when it is read.
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -126,7 +127,9 @@ def _part(root: Path, part: str, megapixels: int) -> ClassFolder:
     try:
         entries = sorted(_entries(path))
     except OSError as error:
-        there = sorted(os.fsdecode(name) for name, kind in _entries(root) if kind in ("folder", "link"))
+        there: list[str] = []
+        with suppress(OSError):
+            there = sorted(os.fsdecode(name) for name, kind in _entries(root) if kind in ("folder", "link"))
         has = f": {root} has {listed(there)}{nearest(part, there)}" if there else ""
         raise UserError(f"--data-root: {path} cannot be read ({error.strerror}){has}") from None
     folders = [name for name, kind in entries if kind in ("folder", "link")]
@@ -191,5 +194,12 @@ def _entries(folder: Path) -> Iterator[tuple[bytes, str]]:
     with os.scandir(os.fsencode(folder)) as found:
         for entry in found:
             if not entry.name.startswith(b"."):
-                folder_kind = "link" if entry.is_symlink() else "folder"
-                yield entry.name, folder_kind if entry.is_dir() else "file" if entry.is_file() else "odd"
+                yield entry.name, _kind(entry)
+
+
+def _kind(entry: "os.DirEntry[bytes]") -> str:
+    folder_kind = "link" if entry.is_symlink() else "folder"
+    try:
+        return folder_kind if entry.is_dir() else "file" if entry.is_file() else "odd"
+    except OSError:  # a link that leads to itself, a folder that must not be entered
+        return "odd"

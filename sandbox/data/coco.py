@@ -8,7 +8,6 @@ Lin et al. 2014 (arXiv 1405.0312); https://cocodataset.org/#format-data. Real fi
 these are left out and counted by what is wrong with them.
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from sandbox.data.pictures import LARGEST, NoPicture, decode
 from sandbox.experiment.content import Content, Digest
 
 _LIMIT = 2**30  # bytes of an annotation file; COCO's own largest has 470 MB
+_HUGE = 2.0**1000  # of a number of a box; neither NaN nor an infinity is below it
 _MOST = 2**26  # pixels of a picture
 
 
@@ -217,7 +217,9 @@ def _told(left_out: Mapping[str, int]) -> str:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
+    )  # neither NaN nor infinite
 
 
 def _categories(records: list[Any], left_out: Counter[str]) -> dict[int, str]:

@@ -11,6 +11,7 @@ or ``..._first_<records>/`` where a run wants but a part of them; see `sandbox.d
 get a folder of their own, with a number behind.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -133,12 +134,12 @@ def find_source(root: Path, category: str) -> Source:
         UserError: neither is there; the message says what to download, how large it is, and where to put it.
     """
     for folder in (root / f"{category}_train_lmdb", root):
-        if (folder / "data.mdb").exists():
+        if os.path.exists(folder / "data.mdb"):
             _refuse_another(folder, category)
             return Lmdb(folder)
     for folder in (root / category, root):
         source = Folder(folder)
-        if folder.is_dir() and source.keys:
+        if os.path.isdir(folder) and source.keys:
             return source
     if category == STAND_IN:
         raise UserError(f"--data-root: {root} holds no {category}_train_lmdb: "

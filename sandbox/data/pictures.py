@@ -63,7 +63,7 @@ def decode(content: bytes, *, megapixels: int = MEGAPIXELS, needed: int | None =
         raise NoPicture(f"is none of {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:
         raise NoPicture(f"has more than {MOST} megapixels, the limit is {megapixels}") from None
-    except NoPicture:
+    except (NoPicture, MemoryError):
         raise
     except Exception as error:  # every decoder has ways of its own to say that a file is damaged
         raise NoPicture(f"is damaged ({type(error).__name__}: {one_line(error, 80)})") from None

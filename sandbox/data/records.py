@@ -95,9 +95,9 @@ class Folder(Source):
                 left_out.append(f"{self._name(here)}: cannot be read ({error.strerror})")
                 continue
             for entry in entries:
-                if entry.is_dir():
+                if os.path.isdir(entry):  # unlike Path.is_dir it says no where it must not look
                     (links if entry.is_symlink() else folders).append(entry)
-                elif entry.suffix.lower() in ENDINGS or (entry.is_symlink() and not entry.exists()):
+                elif entry.suffix.lower() in ENDINGS or (entry.is_symlink() and not os.path.exists(entry)):
                     try:
                         size, changed = size_of(entry), entry.stat().st_mtime_ns
                         files.append((os.fsencode(entry.relative_to(self.path)), size, changed))

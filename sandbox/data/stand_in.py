@@ -7,6 +7,7 @@ LSUN (Yu et al. 2015, arXiv 1506.03365) keeps a category in an LMDB: JPEGs of qu
 in hex. The category's name, ``drawn_bedroom``, goes with every run: nobody must take its scores for LSUN's.
 """
 
+import errno
 import hashlib
 import io
 import shutil
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from sandbox.base.errors import UserError
 from sandbox.base.guard import command
+from sandbox.base.locks import hold
 from sandbox.data.lsun import STAND_IN as CATEGORY
 from sandbox.data.rooms.rooms import Rooms
 
@@ -36,19 +38,30 @@ def write_stand_in(root: Path, images: int, size: int = 128) -> Path:
         size: pixels along an edge; the photographs' shorter one has 256.
 
     Raises:
-        UserError: it is there already.
-        OSError: no space, or no permission to write.
+        UserError: it is there already, another process writes it, or the folder cannot be written.
+        OSError: no space.
     """
     folder = root / f"{CATEGORY}_train_lmdb"
-    if folder.exists():
-        raise UserError(f"{folder} is there already: delete it to have it made anew")
-    unfinished = root / f".{folder.name}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    with hold(root, f".{folder.name}.lock", f"{folder} is being written by another process"):
+        if folder.exists():
+            raise UserError(f"{folder} is there already: delete it to have it made anew")
+        unfinished = root / f".{folder.name}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        try:
+            _write(unfinished, images, size, folder.name)
+        except lmdb.Error as error:  # no OSError, and without its number
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise OSError(errno.ENOSPC, f"no space, or a disk that fails ({error})", str(folder)) from None
+        unfinished.rename(folder)
+    return folder
+
+
+def _write(unfinished: Path, images: int, size: int, name: str) -> None:
     rooms, most = Rooms(_SEED, size), 2**20 + images * (3 * size**2 + 4096)  # of the map; the file grows as it must
     with (
         lmdb.open(str(unfinished), map_size=most) as environment,
-        tqdm(total=images, unit="image", desc=folder.name, dynamic_ncols=True) as bar,
+        tqdm(total=images, unit="image", desc=name, dynamic_ncols=True) as bar,
     ):
         for first in range(0, images, _AT_ONCE):
             indices = np.arange(first, min(first + _AT_ONCE, images))
@@ -58,8 +71,6 @@ def write_stand_in(root: Path, images: int, size: int = 128) -> Path:
                     Image.fromarray(image.transpose(1, 2, 0)).save(content, "JPEG", quality=_QUALITY)
                     transaction.put(hashlib.sha1(str(k).encode()).hexdigest().encode(), content.getvalue())
             bar.update(len(indices))
-    unfinished.rename(folder)
-    return folder
 
 
 if __name__ == "__main__":

@@ -94,6 +94,8 @@ class Config(BaseModel):
             raise ValueError(f"allowed are {allowed(cls.model_fields[str(info.field_name)])}")
         if isinstance(value, str) and len(value) > LONGEST:
             raise ValueError(f"it has {len(value)} characters, a setting at most {LONGEST}")
+        if isinstance(value, str) and not value.isascii() and value != value.encode(errors="replace").decode():
+            raise ValueError("it is no UTF-8, which a run's file could not hold: give a link to it by another name")
         if kind is int and isinstance(value, str) and _EXPONENT.fullmatch(value.strip()):
             # 1e3: a text to YAML 1.1, a number to everybody else.
             return float(value) if float(value).is_integer() else value

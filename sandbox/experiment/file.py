@@ -32,6 +32,7 @@ from sandbox.experiment.spec import study_spec
 _RESERVED = ("comparison", "logs", "runs", "smoke")  # folders beside the arms and tasks, or in comparison/
 _KEYS = ("study", "experiment", "arms", "compare", "tasks", "seeds", "sweep", "contrasts")
 MANY_SEEDS = 10_000  # of a comparison; more are a slip
+_NO_SEED = "every arm runs on every seed: they stand under seeds, at the top of the file, or in --seeds"
 _MANY_ARMS = 2000  # arms x tasks, all of which are checked
 
 
@@ -140,7 +141,7 @@ def load_experiment(name: str) -> Experiment:
         arms,
         _compared(path, document.get("compare", list(arms)), arms),
         tasks,
-        _seeds(path, document.get("seeds")),
+        _seeds(path, document.get("seeds"), values),
         _sweep(path, document.get("sweep", {}), arms),
         read_contrasts(path, document.get("contrasts", {}), arms),
     )
@@ -157,6 +158,9 @@ def _variants(path: Path, kind: str, value: Any) -> dict[str, dict[str, Any]]:
         raise UserError(f"{path}: {kind}s must be a mapping of names to overrides, such as conv: {{coord: false}}")
     if taken := [name for name in value if name in _RESERVED]:
         raise UserError(f"{path}: no {kind} can be called {taken[0]!r}: that folder holds something else")
+    for name, over in value.items():
+        if isinstance(over, dict) and "seed" in over:
+            raise UserError(f"{path}: {kind} {in_words(name)}: {_NO_SEED}")
     return {
         folder_name(name, f"{'an' if kind == 'arm' else 'a'} {kind} of {path}"): _mapping(
             {} if over is None else over, f"{path}: {kind} {name}"
@@ -185,14 +189,17 @@ def _sweep(path: Path, value: Any, arms: Mapping[str, Any]) -> dict[str, dict[st
         if arm not in arms:
             raise UserError(f"{path}: sweep names {in_words(arm)}, but the arms are {listed(arms)}{nearest(arm, arms)}")
         for name, values in grid.items():
+            if name == "seed":
+                raise UserError(f"{path}: sweep of {arm}: {_NO_SEED}")
             if not isinstance(values, list) or not values:
                 raise UserError(f"{path}: sweep of {arm}: {one_line(name, 60)} must be a list of different values, "
                                 f"not {in_words(values)}")  # fmt: skip
     return {arm: {name: tuple(values) for name, values in grid.items()} for arm, grid in grids.items()}
 
 
-def _seeds(path: Path, value: Any) -> tuple[int, ...]:
-    seeds = [0] if value is None else value
+def _seeds(path: Path, value: Any, settings: Any) -> tuple[int, ...]:
+    own = settings.get("seed") if isinstance(settings, dict) else None
+    seeds = [own if type(own) is int else 0] if value is None else value
     if isinstance(seeds, list) and len(seeds) > MANY_SEEDS:
         raise UserError(f"{path}: {len(seeds)} seeds are more than {MANY_SEEDS}")
     whole = isinstance(seeds, list) and seeds and all(type(seed) is int and 0 <= seed < SEEDS for seed in seeds)

@@ -298,7 +298,7 @@ def read_metrics(folder: Path, curves: str | None = None) -> list[dict[str, int 
 
 def _point(line: bytes) -> dict[str, int | float] | None:
     text, found, crc = line.rpartition(_CRC.encode())
-    if found and zlib.crc32(text + b"}") != int(crc.strip(b"}\n") if crc.strip(b"}\n").isdigit() else -1):
+    if found and crc.strip(b"}\n") != b"%d" % zlib.crc32(text + b"}"):
         return None
     try:
         point = from_json(text + b"}" if found else line, allow_inf_nan=False)

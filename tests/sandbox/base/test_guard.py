@@ -27,6 +27,9 @@ from sandbox.base.guard import resumable
         (KeyboardInterrupt(), 130, "interrupted: what was saved before is whole"),
         (OSError(28, "No space left on device", "/a/b"), 1, "error: No space left on device: /a/b"),
         (OSError("strange"), 1, "error: strange"),
+        (PermissionError(13, "Permission denied", "/a/b"), 2, "error: Permission denied: /a/b"),
+        (OSError(36, "File name too long", "/a"), 2, "error: File name too long: /a"),
+        (UserError("no file a\nb\x1b\udcff"), 2, "error: no file a\\nb\\x1b\\udcff"),
         (
             ModuleNotFoundError("No module named 'x'", name="lacking.part"),
             2,
@@ -45,6 +48,15 @@ def test_every_end_has_its_code_and_its_line(
         raise error
 
     assert exits(code, command, capsys).startswith(line)
+
+
+def test_a_working_directory_that_is_gone_is_one_line(
+    signals: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert exits(2, lambda: None, capsys).startswith("error: this working directory cannot be used (No such file")
 
 
 @pytest.mark.parametrize("begun", [False, True])

@@ -54,6 +54,9 @@ def test_a_setting_s_home_is_the_user_s(home: Path, study: str, field: str) -> N
     for wrong in ("", "  ", "a\0b", "x" * 5000, "~nobody-of-that-name/x"):
         with pytest.raises(UserError, match=field):
             validated(model, {field: wrong}, "a test", given=True)
+    with pytest.raises(UserError, match="it is no UTF-8, which a run's file could not hold") as refused:
+        validated(model, {field: "/a/\udcff"}, "a test")
+    assert "\\udcff" in str(refused.value)
     default = model().model_dump(mode="json")
     assert validated(model, default, "a run's file").model_dump() == model().model_dump(), "nothing is a default"
     flag = f"--{field.replace('_', '-')}"

@@ -72,10 +72,13 @@ def test_what_is_odd_is_left_out_and_told(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "train/beside.png").touch()
     os.mkfifo(tmp_path / "train/a/pipe.png")
     (tmp_path / "train/a/loop").symlink_to(tmp_path / "train")
+    for itself in ("train/a/itself.png", "train/itself"):
+        (tmp_path / itself).symlink_to(tmp_path / itself)
     train, _ = open_class_folders(tmp_path)
     assert (train.classes, len(train)) == (("a",), 2)
-    assert {entry.split(":")[0] for entry in train.left_out} == {"beside.png", "a/loop", "a/pipe.png", "empty"}
-    assert "4 entries are left out" in capsys.readouterr().err
+    left_out = {entry.split(":")[0] for entry in train.left_out}
+    assert left_out == {"beside.png", "a/loop", "a/pipe.png", "a/itself.png", "empty"}
+    assert "5 entries are left out" in capsys.readouterr().err
 
 
 def test_a_class_without_held_out_pictures_keeps_its_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

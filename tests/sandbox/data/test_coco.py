@@ -92,6 +92,7 @@ def test_records_that_fit_nothing_are_left_out_and_counted(tmp_path: Path) -> No
             {**good, "bbox": [1, 1, 3]},
             {**good, "bbox": [1, 1, "3", 2]},
             {**good, "bbox": [1, 1, float("nan"), 2]},
+            {**good, "bbox": [1, 1, 10**400, 2]},
             {**good, "bbox": [1, 1, 0, 2]},
             {**good, "bbox": [20, 1, 3, 2]},
             None,
@@ -107,7 +108,7 @@ def test_records_that_fit_nothing_are_left_out_and_counted(tmp_path: Path) -> No
         "picture without a number or a file": 2,
         "object of no picture": 2,
         "object of no category": 1,
-        "object without a box": 3,
+        "object without a box": 4,
         "object of no size, or outside its picture": 2,
     }
 

@@ -18,6 +18,7 @@ from PIL import Image
 from shop import CHECKOUT
 
 from sandbox.base.errors import UserError
+from sandbox.base.locks import hold
 from sandbox.data import cache as caches
 from sandbox.data import lsun, parts
 from sandbox.data.pictures import prepare
@@ -288,7 +289,7 @@ def test_a_run_that_wants_few_images_makes_a_cache_of_few(tmp_path: Path, is_lmd
 
 def test_the_stand_in_is_in_lsuns_format_and_never_passes_for_it(tmp_path: Path) -> None:
     folder = write_stand_in(tmp_path, 20, size=40)
-    assert [path.name for path in tmp_path.iterdir()] == ["drawn_bedroom_train_lmdb"]
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["drawn_bedroom_train_lmdb"]
     images = open_images(tmp_path, "drawn_bedroom", 40)
     drawn = Rooms(1, 40).render(np.arange(20)).images
     keys = sorted((hashlib.sha1(str(k).encode()).hexdigest(), k) for k in range(20))
@@ -313,3 +314,30 @@ def test_a_stand_in_that_was_stopped_is_made_anew(tmp_path: Path, monkeypatch: p
     write_stand_in(tmp_path, 2, size=16)
     assert len(open_images(tmp_path, "drawn_bedroom", 16)) == 2
     assert not list(tmp_path.glob(".*unfinished"))
+
+
+def test_of_two_that_write_a_stand_in_one_is_refused(tmp_path: Path) -> None:
+    with (
+        hold(tmp_path, ".drawn_bedroom_train_lmdb.lock", "busy"),
+        pytest.raises(UserError, match="drawn_bedroom_train_lmdb is being written by another process"),
+    ):
+        write_stand_in(tmp_path, 2, size=16)
+
+
+def test_a_stand_in_that_finds_no_room_leaves_nothing_and_is_no_defect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise lmdb.Error("mdb_txn_commit: Input/output error")
+
+    monkeypatch.setattr("sandbox.data.stand_in._write", full)
+    with pytest.raises(OSError, match="no space, or a disk that fails") as told:
+        write_stand_in(tmp_path, 2, size=16)
+    assert told.value.filename == str(tmp_path / "drawn_bedroom_train_lmdb")
+    assert not list(tmp_path.glob("*_lmdb")) + list(tmp_path.glob(".*unfinished"))
+
+
+def test_an_lmdb_without_records_is_one_line(tmp_path: Path) -> None:
+    lmdb.open(str(tmp_path / "bedroom_train_lmdb")).close()
+    with pytest.raises(UserError, match="bedroom_train_lmdb holds no records"):
+        open_images(tmp_path, "bedroom", 16)

@@ -178,6 +178,8 @@ WRONG: list[tuple[str | bytes, list[str]]] = [
     (GAN + "experiment: {data_root: ''}", ["data_root", "is ''", "a path must not be empty"]),
     (GAN + "arms: {conv: {data_cache: '  '}}", ["data_cache", "arm conv", "a path must not be empty"]),
     (GAN + 'experiment: {data_root: "a\\0b"}', ["data_root", "NUL character"]),
+    (GAN + "arms: {conv: {seed: 4}}", ["arm 'conv'", "every arm runs on every seed", "--seeds"]),
+    (GAN + "tasks: {t: {seed: 4}}", ["task 't'", "every arm runs on every seed"]),
     (GAN + "experiment: {data_root: ~nobody-of-that-name/x}", ["data_root", "no such home folder"]),
     *((GAN + f"compare: {arms}", ["compare must be a list of different arms, such as [conv, coord]", "not "])
       for arms in ("[[conv], coord]", "[{a: 1}]", "[no]", "[1]", "{conv: coord}", "[conv, 'conv']", "[null]")),

@@ -136,6 +136,7 @@ def test_what_cannot_be_swept_is_one_line(grid: str, tmp_path: Path, flags: str)
         ("[0.02]", "[1e-2, 0.01]", "rate must be a list of different values: '1e-2' and 0.01 are the same"),
         ("[8, 16]", "[[8], [8]]", r"batch in .*grid.yaml .* is \[8\]: allowed are whole numbers"),
         ("[8, 16]", str(list(range(2, 1003))), "sweep of conv, coord has 1003 combinations: at most 1000 are made"),
+        ("rate: [0.02]", "seed: [1, 2]", "sweep of coord: every arm runs on every seed: .*--seeds"),
         ("sweep:", "seeps:", "unknown key 'seeps' in .*did you mean"),
     ],
 )

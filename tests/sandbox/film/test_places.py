@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from shop import Workshop
+from shop import Said, Workshop
 
 import sandbox.cli.video
 from sandbox.base.errors import UserError
@@ -176,3 +176,9 @@ def test_a_film_that_fits_no_gif_says_what_would(run: str, tmp_path: Path, monke
     monkeypatch.setattr(sandbox.cli.video, "encode_gif", lambda film, fps: encode_gif(film, fps, limit=100))
     with pytest.raises(UserError, match=r"does not fit into 100 bytes: give a smaller --grid, or --format mp4"):
         main([run, "--device", "cpu", "--output", str(tmp_path / "film.gif")])
+
+
+def test_one_run_named_three_times_is_three_columns(compared: tuple[Path, Said], toy: str) -> None:
+    run = compared[0] / "coord/seed-0"
+    one, three = (film_of_runs([run] * times, frames=2, grid=(1, 1), device="cpu") for times in (1, 3))
+    assert three.shape[2] > 2.9 * one.shape[2]
