@@ -221,8 +221,8 @@ class AtariVecEnv(GameVecEnv):
     def _step_one(self, i: int, action: int) -> tuple[Frames, bool]:
         assert self._now is not None
         before, row = self._now.row(i), self._emulators.step_one(i, action)
-        if self._mirror:
-            self._mirror.step_one(i, action)
+        if self._mirror and self._pictures is not None:
+            self._pictures.obs[i] = self._mirror.step_one(i, action).obs[0]
         over = row.started_anew(before)
         # The game counts what it scored meanwhile; the agent had no part in it.
         self._returns[i] = 0 if over[0] else self._returns[i] + row.rewards[0]

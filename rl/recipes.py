@@ -8,8 +8,10 @@ in place of four of 32, which takes half the time, at twice its rate; double, du
 the parts of Hessel et al. 2018 (arXiv 1710.02298), priorities and their weights by Ape-X's numbers.
 Ape-X, Atari: Horgan et al. 2018 (arXiv 1803.00933) and their own published replication; Adam in place of RMSProp.
 MinAtar: network, sticky actions and ramping of Young and Tian 2019 (arXiv 1903.03176), whose own agents learn online,
-one game at a time, and pass no recipe on to parallel ones: the agents' numbers are those of Atari but for PPO's rate,
-1e-3, chosen on Breakout, seed 100. No cap on a game's length is published: 10,000 frames are ours.
+one game at a time, and pass no recipe on to parallel ones: the agents' numbers are those of Atari but for those in
+``_PAIRS`` below, which are ours: PPO's rate, 1e-3, chosen on Breakout, seed 100; for replays of 100,000 DQN's and
+Ape-X's rate, 5e-4, and where they begin to learn, and Ape-X's minibatch and target. No cap on a game's length is
+published: 10,000 frames are ours.
 """
 
 from collections.abc import Mapping

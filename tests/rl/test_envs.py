@@ -251,11 +251,22 @@ def test_stable_baselines3_evaluates_whole_games() -> None:
     assert min(lengths) > 400  # frames: five lives, not one
 
 
-def test_the_mirror_shows_the_same_games_in_colour_at_the_screen_s_own_size() -> None:
+def test_the_mirror_shows_the_same_games_in_colour_at_the_screen_s_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
     env = make("Breakout", 2, render_mode="rgb_array", restart="sb3")
     plain = make("Breakout", 2, restart="sb3")
-    rng = np.random.default_rng(0)
+    rng, restarted = np.random.default_rng(0), dict[int, np.ndarray]()
+    assert env._mirror is not None
+    step_one = env._mirror.step_one
+
+    def recorded(i: int, action: int) -> Any:
+        row = step_one(i, action)
+        restarted[i] = row.obs[0, -1].copy()
+        return row
+
+    monkeypatch.setattr(env._mirror, "step_one", recorded)
     assert np.array_equal(env.reset(), plain.reset())
+    assert all(np.array_equal(env.get_images()[i], restarted.pop(i)) for i in range(2))  # type: ignore[arg-type]
+    restarts = 0
     for _ in range(150):
         actions = rng.integers(4, size=2)
         obs, _, dones, _ = env.step(actions)
@@ -263,11 +274,15 @@ def test_the_mirror_shows_the_same_games_in_colour_at_the_screen_s_own_size() ->
         pictures = env.get_images()
         assert pictures[0] is not None
         assert pictures[0].shape == (210, 160, 3)
+        restarts += len(restarted)
+        for i in list(restarted):  # what the agent sees after a restart, not what came before
+            assert np.array_equal(pictures[i], restarted.pop(i))
         for i in np.flatnonzero(~dones):
             grey = pictures[i] @ np.array([0.299, 0.587, 0.114])  # the paddle's rows tell where it is
             small = grey.reshape(42, 5, 80, 2).mean((1, 3))
             assert np.abs(small - obs[i, -1].reshape(42, 2, 84).mean(1)[:, :80]).mean() < 40
             assert (grey[189:193].max(0) > 0).sum() > 0
+    assert restarts > 2
     assert plain.get_images() == [None, None]
     picture = env.render()
     assert picture is not None
