@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sandbox.base.errors import UserError
+from sandbox.base.errors import UserError, warn
 from sandbox.base.files import make_way
 
 
@@ -24,6 +24,7 @@ def hold(folder: Path, name: str, busy: str, patience: float = 0.0) -> Iterator[
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / name).is_symlink():  # whoever holds it may not see the same file; in a lock nothing is written
             (folder / name).unlink()
+            warn(f"{folder / name} is a link: removed")
         make_way(folder / name)
         lock.acquire()
     except Timeout:
