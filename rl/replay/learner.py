@@ -49,12 +49,12 @@ class Learner:
     def learn(self, batch: TensorDict, number: int) -> tuple[Float[Tensor, ""], Float[Tensor, " b"]]:
         """One update.
 
+        The loss is TorchRL's: importance weights average the errors, sum(w l) / sum(w). Schaul et al. take the mean of
+        w l over weights of at most 1, a gradient that is smaller by the weights' mean.
+
         Args:
             batch: as `rl.replay.store.Store.sample` gives it, on the network's device.
             number: of the update, from 1 on; multiples of ``target_every`` end with a copy of the network.
-
-        The loss is TorchRL's: importance weights average the errors, sum(w l) / sum(w). Schaul et al. take the mean of
-        w l over weights of at most 1, a gradient that is smaller by the weights' mean.
 
         Returns:
             The loss, and the new priorities: absolute temporal-difference errors before the update.

@@ -79,6 +79,12 @@ class _Short(reprlib.Repr):
         return repr(x[: self.maxstring])
 
 
+def say(kind: str, message: str) -> None:
+    """Prints ``kind: message`` on stderr, in one line whatever names it holds; raises `OSError` if nobody listens."""
+    line = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in message)
+    print(f"{kind}: {line}", file=sys.stderr, flush=True)
+
+
 def warn(message: str) -> None:
     """Prints a line that starts with ``warning:``; Python's own warnings show source code, which helps no user."""
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+    say("warning", message)

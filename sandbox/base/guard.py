@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from sandbox.base.errors import Interrupted, RunError, UserError, one_line
+from sandbox.base.errors import Interrupted, RunError, UserError, one_line, say
 
 WHOLE = "what was saved before is whole"
 SAFE = f"{WHOLE}, the same command goes on from there"
@@ -162,7 +162,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _complain(message: str, code: int, kind: str = "error") -> int:
-    line = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in message)
     with suppress(OSError):  # nobody listens: the code says it
-        print(f"{kind}: {line}", file=sys.stderr, flush=True)
+        say(kind, message)
     return code

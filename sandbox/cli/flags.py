@@ -20,6 +20,10 @@ class Parser(argparse.ArgumentParser):
                  if name in ("description", "epilog")}  # fmt: skip
         super().__init__(prog, **{**kwargs, **texts}, allow_abbrev=False, formatter_class=_Help)
 
+    def add_argument_group(self, title: str, description: str | None = None) -> argparse._ArgumentGroup:  # type: ignore[override]
+        """A group of flags under a title."""
+        return super().add_argument_group(title, _literal(description) if description else None)
+
     def error(self, message: str) -> NoReturn:
         """Raises `UserError` instead of printing the usage."""
         raise UserError(one_line(message).removeprefix("argument "))

@@ -77,8 +77,7 @@ def add_fields(
     parser: Parser, model: type[Config], experiment: Experiment, leave_out: Sequence[str] = ("coord",)
 ) -> None:
     """Makes every field of a study's model a flag; `overrides_of` reads them back. The arm sets ``coord``."""
-    file = experiment.path.name.replace("%", "%%")
-    group = parser.add_argument_group("settings", f"each default is that of {file}, for every arm that "
+    group = parser.add_argument_group("settings", f"each default is that of {experiment.path.name}, for every arm that "
                                       "does not set its own")  # fmt: skip
     given = {**experiment.values, **next(iter(experiment.tasks.values()), {})}
     defaults = {name: field.default for name, field in model.model_fields.items()}

@@ -217,9 +217,7 @@ def _told(left_out: Mapping[str, int]) -> str:
 
 
 def _number(value: Any) -> bool:
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
-    )  # neither NaN nor infinite
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
 
 
 def _categories(records: list[Any], left_out: Counter[str]) -> dict[int, str]:

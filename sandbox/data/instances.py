@@ -54,7 +54,7 @@ class DiscGrid:
         size: pixels along the canvas's edge, a multiple of the spacing.
         radius: of the discs; pixels with dx^2 + dy^2 <= radius^2.
         seed: 0 to 2^64 - 1.
-        part: which places.
+        part: which places: ``all``, those of ``training``, or those that are ``held out``.
 
     Raises:
         ValueError: discs touch (a spacing below 2 radius + 2), the spacing does not divide the size, or there are more

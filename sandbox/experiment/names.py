@@ -58,9 +58,9 @@ def find_config(name: str) -> Path:
     except ValueError as error:
         raise UserError(f"--config: {error}") from None
     except OSError as error:  # a name that is too long, a folder that must not be entered
-        if name in config_names():
-            return config_folder() / f"{name}.yaml"
-        raise UserError(f"--config: {in_words(name, _PATH)} cannot be read ({error.strerror})") from None
+        folder = False
+        if name not in config_names():
+            raise UserError(f"--config: {in_words(name, _PATH)} cannot be read ({error.strerror})") from None
     if folder:
         raise UserError(f"--config: {in_words(name, _PATH)} is a folder, not a YAML file{_nearest_config(name)}")
     if path.suffix in (".yaml", ".yml"):

@@ -229,6 +229,6 @@ def _made_with(c: Comparison, s: Sources) -> Table:
     budget = {"steps": "equal steps", "macs": "equal multiply-adds", "none": "steps not equal"}[c.budget]
     spent = f"{costs.get('steps', 0):,.0f} steps, {costs.get('images', 0):,.0f} {c.captions.counted} a run"
     rows = [("budget", f"{budget}; {spent}{' on average' if c.budget != 'steps' else ''}"), *s.made_with.items()]
-    counted = " Multiply-adds: as counted then; that part of a coordinate layer's is counted lower today."
-    note = f"Typed from {s.transcribed}.{counted}" if s.transcribed and "multiply" in " ".join(costs) else ""
+    counted = " Multiply-adds are as counted then; those of coordinates are fewer as counted today."
+    note = f"Typed from {s.transcribed}.{counted if 'multiply' in ' '.join(costs) else ''}" if s.transcribed else ""
     return Table("Machine, versions, budget", ("what", "value"), [Group(rows)], note, words=True)

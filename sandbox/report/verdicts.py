@@ -82,8 +82,7 @@ class Lost(NamedTuple):
     @classmethod
     def between(cls, reference: _Values, arm: _Values) -> "Lost":
         """Of the values of two sides by seed; None and NaN are none."""
-        ours, theirs = _known(arm), _known(reference)
-        return cls(tuple(sorted(theirs - ours)), tuple(sorted(ours - theirs)))
+        return cls.among([reference], [arm])._replace(of_several=False)
 
     @classmethod
     def among(cls, negative: Sequence[_Values], positive: Sequence[_Values]) -> "Lost":

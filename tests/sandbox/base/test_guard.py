@@ -14,7 +14,7 @@ import torch
 from endings import exits
 from shop import ENVIRONMENT, files, python
 
-from sandbox.base.errors import Interrupted, RunError, UserError
+from sandbox.base.errors import Interrupted, RunError, UserError, warn
 from sandbox.base.guard import resumable
 
 
@@ -150,3 +150,8 @@ runpy.run_module("sandbox.gan", run_name="__main__", alter_sys=True)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "interrupted: what was saved before is whole\n"
     assert not files(tmp_path)
+
+
+def test_a_warning_is_one_line_whatever_the_name(capsys: pytest.CaptureFixture[str]) -> None:
+    warn("a\nb\x1b[2J: left out")
+    assert capsys.readouterr().err == "warning: a\\nb\\x1b[2J: left out\n"

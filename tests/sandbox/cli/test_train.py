@@ -228,3 +228,11 @@ def test_help_is_a_page_with_every_flag_its_meaning_its_default_and_examples(wor
 def test_the_command_line_is_called_by_its_name() -> None:
     with pytest.raises(UserError, match=COMMAND_LINE):
         parse("gan", ["--batch", "50", "--images", "40"])
+
+
+@pytest.mark.parametrize("name", ["100%.yaml", "a%(prog)d.yaml"])
+def test_help_shows_a_file_s_name_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (tmp_path / name).write_text("study: gan\n")
+    with pytest.raises(SystemExit, match="0"):
+        parse("gan", ["--config", str(tmp_path / name), "--help"])
+    assert f"each default is that of {name}, for every arm" in capsys.readouterr().out

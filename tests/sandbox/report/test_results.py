@@ -53,13 +53,10 @@ def test_every_link_of_a_page_leads_somewhere_and_none_of_the_offline_page_leads
             assert not name.endswith(".html") or not link.startswith("http"), "an address outside"
 
 
-@pytest.mark.parametrize(
-    "name",
-    sorted(
-        {path.parent.name for path in CHECKOUT.glob("results/*/runs")}
-        & {path.parent.name for path in CHECKOUT.glob("results/*/comparison.json")}
-    ),
-)
+NAMES = sorted(path.parent.name for path in CHECKOUT.glob("results/*/comparison.json"))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if (CHECKOUT / "results" / name / "runs").is_dir()])
 def test_a_kept_comparison_was_judged_by_the_margins_that_are_declared(name: str) -> None:
     sources, c, _ = read_sources(CHECKOUT / "results" / name)
     for task in c.tasks:
@@ -75,6 +72,13 @@ def test_a_kept_comparison_was_judged_by_the_margins_that_are_declared(name: str
         for row in c.rows:
             if row.cell.task == task and row.cell.arm == c.reference and row.cell.seed == run.config.seed:
                 assert c.failing(row) == spec.failed(run.config, found.result.scores)
+
+
+def test_what_was_typed_says_so_on_its_page() -> None:
+    typed = {name: text for name in NAMES if (text := read_sources(CHECKOUT / "results" / name)[0].transcribed)}
+    assert len(typed) > 3
+    for name, text in typed.items():
+        assert f"Typed from {text}." in (CHECKOUT / PAGES / f"{name}.md").read_text(), name
 
 
 def test_figures_of_the_pages_are_those_of_the_tables_of_runs() -> None:
